@@ -1,0 +1,81 @@
+"""Building blocks of the API models: the base class, shared types and CEL rules."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+class Rule:
+    """One ``x-kubernetes-validations`` entry: a CEL expression and the sentence users read.
+
+    ``message`` names the field and the mend, since ``kubectl apply`` prints it as it stands.
+    """
+
+    def __init__(self, rule: str, message: str) -> None:
+        self.rule = rule
+        self.message = message
+
+    def as_schema(self) -> dict[str, str]:
+        """The entry as it stands in the CRD."""
+        return {"rule": self.rule, "message": self.message}
+
+
+class Model(BaseModel):
+    """Base of every section: camelCase on the wire, unknown fields refused, values frozen."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True
+    )
+
+    # CEL rules of the section as a whole; schema.py writes them into the CRD.
+    rules: ClassVar[tuple[Rule, ...]] = ()
+
+
+def described(default: Any, text: str, **limits: Any) -> Any:
+    """A field with a default and the sentence the reference prints for it."""
+    if callable(default):
+        return Field(default_factory=default, description=text, **limits)
+    return Field(default=default, description=text, **limits)
+
+
+def immutable(subject: str) -> dict[str, Any]:
+    """Schema extra that refuses a change of the field after creation."""
+    return {
+        "x-kubernetes-validations": [
+            {
+                "rule": "self == oldSelf",
+                "message": f"{subject} is immutable: create a new Scoreboard to change it",
+            }
+        ]
+    }
+
+
+Quantity = Annotated[
+    str,
+    Field(
+        pattern=r"^([0-9]+(\.[0-9]+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?$",
+        max_length=20,
+    ),
+]
+"""A Kubernetes quantity, e.g. ``500m`` or ``1Gi``."""
+
+
+class Resources(Model):
+    """CPU and memory of one container."""
+
+    cpu: Quantity = described("50m", "CPU request. No CPU limit is set: throttling costs latency.")
+    memory: Quantity = described("128Mi", "Memory request and limit.")
+
+
+class SecretReference(Model):
+    """A Secret in the Scoreboard's own namespace."""
+
+    name: str = Field(
+        description="Name of the Secret.",
+        min_length=1,
+        max_length=253,
+        pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+    )

@@ -1,0 +1,1 @@
+"""Alembic migrations of one database shard."""

@@ -1,0 +1,1 @@
+"""The score, user and notification services."""
