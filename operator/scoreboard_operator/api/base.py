@@ -31,7 +31,7 @@ class Model(BaseModel):
     )
 
     # CEL rules of the section as a whole; schema.py writes them into the CRD.
-    rules: ClassVar[tuple[Rule, ...]] = ()
+    cel: ClassVar[tuple[Rule, ...]] = ()
 
 
 def described(default: Any, text: str, **limits: Any) -> Any:

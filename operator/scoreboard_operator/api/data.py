@@ -40,20 +40,20 @@ class Storage(Model):
     )
 
 
-_EXTERNAL_NEEDS_SECRET = "!(self.mode == 'external') || has(self.external)"
+_EXTERNAL_IS_NAMED = "!(self.mode == 'external') || has(self.external)"
 
 
 class Database(Model):
     """PostgreSQL 17 with Patroni: ``shards`` clusters with one member per zone."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (
+    cel: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            _EXTERNAL_NEEDS_SECRET,
+            _EXTERNAL_IS_NAMED,
             "database.external is required when database.mode is external: name the Secret",
         ),
         Rule(
             f"{BUCKETS} % self.shards == 0",
-            f"database.shards must divide {BUCKETS} evenly: use 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 16",
+            f"database.shards must divide {BUCKETS}: use 1, 2, 3, 4, 5, 6, 8, 10, 12, 15 or 16",
         ),
     )
 
@@ -124,9 +124,9 @@ class Topics(Model):
 class Kafka(Model):
     """Apache Kafka 4 in KRaft mode: one combined broker and controller per zone."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (
+    cel: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            _EXTERNAL_NEEDS_SECRET,
+            _EXTERNAL_IS_NAMED,
             "kafka.external is required when kafka.mode is external: name the Secret",
         ),
     )
@@ -152,9 +152,9 @@ class Kafka(Model):
 class Cache(Model):
     """Redis 8 Cluster: primary i in zone i, its replica in the next zone."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (
+    cel: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            _EXTERNAL_NEEDS_SECRET,
+            _EXTERNAL_IS_NAMED,
             "cache.external is required when cache.mode is external: name the Secret",
         ),
     )

@@ -29,7 +29,7 @@ class Images(Model):
 class ScoreboardSpec(Model):
     """A whole scoreboard system in one or three availability zones."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (
+    cel: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "has(self.zones) == has(oldSelf.zones)"
             " && (!has(self.zones) || self.zones == oldSelf.zones)",
@@ -64,9 +64,7 @@ class ScoreboardSpec(Model):
     kafka: Kafka = described(Kafka, "The event bus.")
     cache: Cache = described(Cache, "The Redis Cluster.")
     gateway: Gateway = described(Gateway, "The entry point.")
-    rules_: Rules = Field(
-        default_factory=Rules, alias="rules", description="Business rules of score writes."
-    )
+    rules: Rules = described(Rules, "Business rules of score writes.")
     deletion_policy: Literal["Retain", "Delete"] = described(
         "Retain",
         "What happens to data volumes and keys when the Scoreboard is deleted: Retain keeps them"

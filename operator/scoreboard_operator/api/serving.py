@@ -32,7 +32,7 @@ class Services(Model):
 class Action(Model):
     """Limits of one action type."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (
+    cel: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "self.minChange <= self.maxChange",
             "minChange must not be above maxChange: swap or widen them",
@@ -84,7 +84,7 @@ class RateLimit(Model):
 class GatewayService(Model):
     """How the gateway is reached from outside the cluster."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (
+    cel: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "self.type == 'NodePort' || (!has(self.httpsNodePort) && !has(self.httpNodePort))",
             "gateway.service.httpsNodePort and httpNodePort need gateway.service.type NodePort",

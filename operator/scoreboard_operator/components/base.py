@@ -166,7 +166,7 @@ class Component:
 
 
 class UserError(Exception):
-    """Something only the user can mend: sets Stalled with ``reason`` until what it names changes."""
+    """Something only the user can mend: Stalled with ``reason`` until what it names changes."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
