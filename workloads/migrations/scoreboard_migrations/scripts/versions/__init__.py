@@ -1,0 +1,1 @@
+"""Revisions, oldest first: expand in one release, contract in a later one."""
