@@ -16,24 +16,24 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 from uuid import UUID
 
-import structlog
-
-from scoreboard.kit.problems import PEER_ERRORS, Problem
+from scoreboard.kit.problems import Problem
 from scoreboard.kit.tokens import LIFETIME_SECONDS
 
 LOCAL_SECONDS: Final = 1.0
 ACTIVE_SECONDS: Final = 30
 REMEMBER: Final = 50_000
-
-log = structlog.get_logger("scoreboard.sessions")
+ACTIVE: Final = b"active"
+REVOKED: Final = b"revoked"
 
 
 class MarkerStore(Protocol):
-    """The part of the Redis client that markers need; may raise any of PEER_ERRORS."""
+    """The part of `kit.cache.Cache` that markers need; it never raises."""
 
     async def get(self, key: str) -> bytes | None: ...
 
-    async def set(self, key: str, value: str, *, ex: int, nx: bool = False) -> object: ...
+    async def set(self, key: str, value: bytes, ttl: int) -> bool: ...
+
+    async def add(self, key: str, value: bytes, ttl: int) -> bool | None: ...
 
 
 RowCheck = Callable[[UUID, UUID], Awaitable[bool]]
@@ -63,8 +63,8 @@ class SessionGate:
     async def require_active(self, user_id: UUID, session_id: UUID) -> None:
         """Return when the session is in force.
 
-        Raises Problem session-revoked otherwise, and whatever PEER_ERROR the database raises
-        when neither Redis nor the row could be asked: an unknown session is never let in.
+        Raises Problem session-revoked otherwise, and whatever the database raises when
+        neither Redis nor the row could be asked: an unknown session is never let in.
         """
         now = self._clock()
         known = self._local.get(session_id)
@@ -78,7 +78,7 @@ class SessionGate:
 
     async def mark_active(self, user_id: UUID, session_id: UUID) -> None:
         """Spare the first request of a new session the look-up of its row."""
-        await self._write(user_id, session_id, "active", ACTIVE_SECONDS, only_new=True)
+        await self._markers.add(marker_key(user_id, session_id), ACTIVE, ACTIVE_SECONDS)
 
     async def mark_revoked(self, user_id: UUID, session_id: UUID) -> bool:
         """Make a committed revocation known to every service.
@@ -87,31 +87,17 @@ class SessionGate:
         ACTIVE_SECONDS + LOCAL_SECONDS, and the caller should try again.
         """
         self._remember(session_id, self._clock(), False)
-        return await self._write(user_id, session_id, "revoked", LIFETIME_SECONDS, only_new=False)
+        return await self._markers.set(marker_key(user_id, session_id), REVOKED, LIFETIME_SECONDS)
 
     async def _ask(self, user_id: UUID, session_id: UUID) -> bool:
-        try:
-            marker = await self._markers.get(marker_key(user_id, session_id))
-        except PEER_ERRORS as error:
-            log.warning("session markers unreachable", error=type(error).__name__)
-            return await self._row_is_active(user_id, session_id)
+        marker = await self._markers.get(marker_key(user_id, session_id))
         if marker is not None:
-            return marker == b"active"
+            return marker == ACTIVE
         active = await self._row_is_active(user_id, session_id)
         if active:
             await self.mark_active(user_id, session_id)
         # A row that is missing or spent gets no marker: forged ids must not fill Redis.
         return active
-
-    async def _write(
-        self, user_id: UUID, session_id: UUID, value: str, seconds: int, *, only_new: bool
-    ) -> bool:
-        try:
-            await self._markers.set(marker_key(user_id, session_id), value, ex=seconds, nx=only_new)
-        except PEER_ERRORS as error:
-            log.warning("session marker not written", marker=value, error=type(error).__name__)
-            return False
-        return True
 
     def _remember(self, session_id: UUID, now: float, active: bool) -> None:
         self._local[session_id] = (now, active)
