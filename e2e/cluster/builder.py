@@ -1,0 +1,107 @@
+"""Building images with the local engine and loading them into the cluster's nodes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from . import base_images, host
+from .images import Image, staged_dockerfile
+from .paths import cache
+from .progress import Stage
+from .shell import ClusterError, attempt, output, run
+
+MAVEN = ".host/settings.xml"
+KEPT = 3
+"""Older builds of an image that are kept, so that going back to a branch costs nothing."""
+
+
+def build(stage: Stage, images: Iterable[Image]) -> list[Image]:
+    """Build the images that the engine lacks, in order; returns those that were built."""
+    missing = [image for image in images if not built(image.reference)]
+    for suite in sorted({suite for image in missing for suite in image.bases}):
+        base_images.ensure(stage, suite)
+    for number, image in enumerate(missing, 1):
+        stage.say(f"building {image.reference} ({number} of {len(missing)})")
+        _build(stage, image)
+        _forget_older(image.name)
+    return missing
+
+
+def built(reference: str) -> bool:
+    return attempt(["docker", "image", "inspect", "-f", "{{.Id}}", reference]).returncode == 0
+
+
+def _build(stage: Stage, image: Image) -> None:
+    settings = host.build_settings()
+    maven = host.maven_settings()
+    with tempfile.TemporaryDirectory(prefix="scoreboard-build-") as folder:
+        context = Path(folder)
+        for path in image.files:
+            target = context / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(image.root / path, target)
+        if maven is not None:
+            (context / MAVEN).parent.mkdir()
+            shutil.copyfile(maven, context / MAVEN)
+        dockerfile = staged_dockerfile(image, settings, MAVEN if maven else None)
+        (context / "Dockerfile").write_text(dockerfile)
+        command = ["docker", "build", "--network", "host", "-t", image.reference]
+        for name in (*settings, *host.PROXIES):
+            command += ["--build-arg", name]
+        proxy = host.apt_proxy()
+        env = {**({"http_proxy": proxy} if proxy else {}), **builder_choice(), **settings}
+        run(stage, [*command, str(context)], env=env)
+
+
+def builder_choice() -> dict[str, str]:
+    """The classic builder where BuildKit is not to be had: an old engine or no buildx client."""
+    version = output(["docker", "version", "-f", "{{.Server.Version}}"]).split(".")[0]
+    modern = int(version) >= 23 and attempt(["docker", "buildx", "version"]).returncode == 0
+    return {"DOCKER_BUILDKIT": "1" if modern else "0"}
+
+
+def _forget_older(name: str) -> None:
+    """Remove all but the newest builds of an image; one that a container uses stays."""
+    listed = output(
+        ["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", f"scoreboard/{name}"]
+    ).split()
+    for reference in listed[KEPT:]:
+        attempt(["docker", "image", "rm", reference])
+
+
+def load(stage: Stage, references: Sequence[str], nodes: Sequence[str]) -> list[str]:
+    """Bring images into the nodes that lack them, all in one archive; returns those that were."""
+    lacking = {node: set(references) - in_node(node) for node in nodes}
+    wanted = sorted(set().union(*lacking.values())) if lacking else []
+    if not wanted:
+        return []
+    archive = cache("load", "images.tar")
+    stage.say(f"saving {len(wanted)} images")
+    run(stage, ["docker", "save", "-o", str(archive), *wanted])
+    targets = [node for node, missing in lacking.items() if missing]
+    stage.say(f"loading {len(wanted)} images into {', '.join(targets)}")
+    try:
+        with ThreadPoolExecutor(len(targets)) as pool:
+            list(pool.map(lambda node: _import(node, archive), targets))
+    finally:
+        archive.unlink(missing_ok=True)
+    return wanted
+
+
+def in_node(node: str) -> set[str]:
+    """References of the images a node has, as they are written here (no docker.io/ in front)."""
+    listed = output(["docker", "exec", node, "ctr", "-n", "k8s.io", "images", "ls", "-q"])
+    return {line.removeprefix("docker.io/") for line in listed.split()}
+
+
+def _import(node: str, archive: Path) -> None:
+    command = ["docker", "exec", "-i", node, "ctr", "-n", "k8s.io", "images", "import", "-"]
+    with archive.open("rb") as content:
+        result = subprocess.run(command, stdin=content, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise ClusterError(f"{node} refused the images: {result.stderr.strip()}")

@@ -1,0 +1,3 @@
+module scoreboard.dev/e2e/runtime
+
+go 1.22

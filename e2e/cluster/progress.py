@@ -1,0 +1,107 @@
+"""Live progress: one line per stage on a terminal, plain timed lines anywhere else."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.markup import escape
+
+from .paths import cache
+
+HEARTBEAT = 20.0
+"""Seconds of silence after which a plain run says that it is still alive."""
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def elapsed(seconds: float) -> str:
+    """Time as people say it: 4.2 s, 1 min 05 s."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
+
+
+class Stage:
+    """One stage of a longer job; `say` replaces the line that tells what it is doing."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.result = ""
+        self.started = time.monotonic()
+        self.log: Path = cache("logs", title.replace(" ", "-") + ".log")
+        self._text = ""
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._status = console.status("") if console.is_terminal else None
+        self._printed = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    @property
+    def live(self) -> bool:
+        """Whether lines replace each other, so that many of them do no harm."""
+        return self._status is not None
+
+    def say(self, text: str) -> None:
+        """What is being done or waited for now."""
+        if text == self._text:
+            return
+        self._text = text
+        if self._status is None:
+            self._print(text)
+
+    def done(self, result: str) -> None:
+        """The outcome, shown on the stage's closing line."""
+        self.result = result
+
+    def _print(self, text: str) -> None:
+        self._printed = time.monotonic()
+        console.print(f"  [dim]{elapsed(self.seconds):>12}[/]  {self.title}: {escape(text)}")
+
+    def _tick(self) -> None:
+        while not self._stop.wait(0.5):
+            if self._status is not None:
+                line = f"[bold]{self.title}[/]  {escape(self._text)}  [dim]{elapsed(self.seconds)}"
+                self._status.update(line)
+            elif time.monotonic() - self._printed > HEARTBEAT:
+                self._print(self._text or "working")
+
+    def __enter__(self) -> Stage:
+        self.log.unlink(missing_ok=True)
+        if self._status is not None:
+            self._status.start()
+        self._thread = threading.Thread(target=self._tick, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._status is not None:
+            self._status.stop()
+        mark = "[green]✓[/]" if error is None else "[red]✗[/]"
+        text = escape(self.result) if error is None else f"[red]{kind.__name__ if kind else ''}[/]"
+        console.print(f"{mark} [bold]{self.title}[/]  {text}  [dim]({elapsed(self.seconds)})[/]")
+        sys.stdout.flush()
+
+
+@contextmanager
+def stage(title: str) -> Iterator[Stage]:
+    """Show one stage while its block runs."""
+    with Stage(title) as current:
+        yield current
