@@ -1,0 +1,320 @@
+"""Kafka over SASL_SSL: a producer that acknowledges in full, and a reader of whole topics.
+
+Neither is needed for a service to start. While Kafka is away `Producer.send_all` raises
+KafkaUnavailable, and `PartitionReader` is simply started again by its owner.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import aiokafka.errors
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from scoreboard.kit import postgres
+from scoreboard.kit.settings import Settings, SettingsError, WatchedFile
+
+log = structlog.get_logger("scoreboard.kafka")
+
+REQUEST_MS: Final = 10_000
+METADATA_MS: Final = 10_000
+"""New partitions and moved leaders are noticed within this time even when nothing fails."""
+STOP_SECONDS: Final = 5.0
+
+
+class KafkaUnavailable(ConnectionError):  # noqa: N818  a state of the world, not a bug
+    """Kafka did not acknowledge; what was sent may or may not have arrived."""
+
+
+class PositionLost(RuntimeError):  # noqa: N818
+    """The log no longer holds the wanted offset: state built from it must be built anew."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One record to send; records with the same key keep their order."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record that was read."""
+
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes
+    headers: Mapping[str, bytes]
+
+
+@dataclass
+class KafkaAccess:
+    """How to reach Kafka. Without a password file the connection is plain (developer set-ups)."""
+
+    bootstrap: str
+    username: str
+    password_file: Path | None
+    ca_file: Path | None
+    _password: WatchedFile[str] | None = field(init=False, default=None)
+    _ca: WatchedFile[Any] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        if self.password_file is not None:
+            self._password = WatchedFile(self.password_file, lambda raw: raw.decode().strip())
+        if self.ca_file is not None:
+            self._ca = WatchedFile(self.ca_file, postgres.tls_context)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "KafkaAccess":
+        """Build from a service's settings; the SASL user is the service's name."""
+        return cls(
+            settings.kafka_bootstrap,
+            settings.service,
+            settings.config_dir / "credentials" / "kafka-password",
+            settings.tls_dir / "ca.crt",
+        )
+
+    def options(self, client_id: str) -> dict[str, Any]:
+        """Return aiokafka's connection options, with the password and CA of this moment.
+
+        Raises SettingsError when a file is not there yet.
+        """
+        options: dict[str, Any] = {
+            "bootstrap_servers": self.bootstrap,
+            "client_id": client_id,
+            "request_timeout_ms": REQUEST_MS,
+            "metadata_max_age_ms": METADATA_MS,
+        }
+        if self._ca is not None:
+            options |= {"security_protocol": "SSL", "ssl_context": self._ca.get()}
+        if self._password is not None:
+            options |= {
+                "security_protocol": "SASL_SSL" if self._ca is not None else "SASL_PLAINTEXT",
+                "sasl_mechanism": "SCRAM-SHA-512",
+                "sasl_plain_username": self.username,
+                "sasl_plain_password": self._password.get(),
+            }
+        return options
+
+
+_FAILURES: Final = (
+    aiokafka.errors.KafkaError,
+    OSError,
+    TimeoutError,
+    SettingsError,
+    ValueError,
+    RuntimeError,
+)
+
+
+class Producer:
+    """An idempotent producer with acks=all, connected when first needed."""
+
+    def __init__(self, access: KafkaAccess, client_id: str) -> None:
+        self._access = access
+        self._client_id = client_id
+        self._producer: Any = None
+        self._starting = asyncio.Lock()
+        self._up: bool | None = None
+
+    def state(self) -> str:
+        """Return up, down, or unknown before the first use."""
+        return {True: "up", False: "down", None: "unknown"}[self._up]
+
+    async def start(self) -> None:
+        """Do nothing but exist: the connection is made by the first `send_all`."""
+
+    async def close(self) -> None:
+        """Send what is pending and disconnect."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await _stop(producer)
+
+    async def send_all(self, messages: Sequence[Message]) -> None:
+        """Send messages in order and return when every one is acknowledged by all in-sync replicas.
+
+        Raises KafkaUnavailable when any is not within about 10 s; some may have arrived, so the
+        caller sends all of them again later.
+        """
+        producer = None
+        try:
+            producer = await self._connected()
+            pending = [
+                await producer.send(
+                    message.topic,
+                    key=message.key,
+                    value=message.value,
+                    headers=list(message.headers),
+                )
+                for message in messages
+            ]
+            results = await asyncio.gather(*pending, return_exceptions=True)
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+        except _FAILURES as error:
+            self._up = False
+            # An idempotent producer that lost its sequence never recovers; a new one does.
+            if self._producer is producer:
+                self._producer = None
+            if producer is not None:
+                await _stop(producer)
+            raise KafkaUnavailable(repr(error)) from error
+        self._up = True
+
+    async def _connected(self) -> Any:
+        async with self._starting:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    acks="all",
+                    enable_idempotence=True,
+                    linger_ms=0,
+                    max_batch_size=131_072,
+                    **self._access.options(self._client_id),
+                )
+                try:
+                    await producer.start()
+                except BaseException:
+                    await _stop(producer)
+                    raise
+                self._producer = producer
+            return self._producer
+
+
+class PartitionReader:
+    """Reads every partition of a topic without a consumer group, from where its owner says.
+
+    Every pod reads everything, so there is nothing to rebalance and nothing to commit. Partitions
+    that are added while it runs are read from their beginning.
+    """
+
+    def __init__(self, access: KafkaAccess, topic: str, client_id: str) -> None:
+        self._access = access
+        self._topic = topic
+        self._client_id = client_id
+        self._consumer: Any = None
+        self._positions: dict[int, int] = {}
+
+    @property
+    def positions(self) -> Mapping[int, int]:
+        """The offset of the next record of each partition."""
+        return self._positions
+
+    async def start(self) -> dict[int, int]:
+        """Connect, stand at the end of every partition, and return those offsets.
+
+        Raises KafkaUnavailable when Kafka or the topic is not there.
+        """
+        await self.close()
+        try:
+            consumer = AIOKafkaConsumer(
+                enable_auto_commit=False,
+                auto_offset_reset="none",
+                group_id=None,
+                fetch_max_wait_ms=500,
+                max_partition_fetch_bytes=1_048_576,
+                **self._access.options(self._client_id),
+            )
+            self._consumer = consumer
+            await consumer.start()
+            partitions = await self._partitions()
+            if not partitions:
+                raise KafkaUnavailable(f"topic {self._topic} has no partitions yet")
+            consumer.assign([self._of(partition) for partition in partitions])
+            ends = await self.ends(partitions)
+            for partition, offset in ends.items():
+                consumer.seek(self._of(partition), offset)
+        except _FAILURES as error:
+            await self.close()
+            raise KafkaUnavailable(repr(error)) from error
+        self._positions = dict(ends)
+        return ends
+
+    async def ends(self, partitions: Sequence[int] | None = None) -> dict[int, int]:
+        """Return the end offset of each partition as Kafka has it now.
+
+        Raises KafkaUnavailable; useful as a sign of life, since reading alone waits silently.
+        """
+        wanted = list(self._positions) if partitions is None else partitions
+        try:
+            found = await self._consumer.end_offsets([self._of(p) for p in wanted])
+        except _FAILURES as error:
+            raise KafkaUnavailable(repr(error)) from error
+        return {key.partition: offset for key, offset in found.items()}
+
+    async def read(self, timeout: float = 0.5, limit: int = 2_000) -> list[Record]:
+        """Return up to `limit` records, waiting at most `timeout` seconds for the first.
+
+        Order is kept within a partition. Raises PositionLost when the log was cut before our
+        position, KafkaUnavailable on other failures.
+        """
+        try:
+            found = await self._consumer.getmany(timeout_ms=int(timeout * 1000), max_records=limit)
+        except (
+            aiokafka.errors.OffsetOutOfRangeError,
+            aiokafka.errors.NoOffsetForPartitionError,
+        ) as e:
+            raise PositionLost(repr(e)) from e
+        except _FAILURES as error:
+            raise KafkaUnavailable(repr(error)) from error
+        records: list[Record] = []
+        for key, batch in found.items():
+            records.extend(
+                Record(
+                    key.partition,
+                    item.offset,
+                    item.key or b"",
+                    item.value or b"",
+                    dict(item.headers),
+                )
+                for item in batch
+            )
+            if batch:
+                self._positions[key.partition] = batch[-1].offset + 1
+        return records
+
+    async def follow_partitions(self) -> None:
+        """Start reading partitions that were added since; call it every few seconds.
+
+        Raises KafkaUnavailable.
+        """
+        try:
+            added = sorted(set(await self._partitions()) - set(self._positions))
+            if not added:
+                return
+            self._positions |= dict.fromkeys(added, 0)
+            self._consumer.assign([self._of(partition) for partition in self._positions])
+            for partition, offset in self._positions.items():
+                self._consumer.seek(self._of(partition), offset)
+        except _FAILURES as error:
+            raise KafkaUnavailable(repr(error)) from error
+        log.info("reading added partitions", topic=self._topic, partitions=added)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await _stop(consumer)
+
+    async def _partitions(self) -> list[int]:
+        # Asked of the cluster: the public partitions_for_topic() only knows what is assigned.
+        metadata = await self._consumer._client.fetch_all_metadata()
+        return sorted(metadata.partitions_for_topic(self._topic) or ())
+
+    def _of(self, partition: int) -> Any:
+        return TopicPartition(self._topic, partition)
+
+
+async def _stop(client: Any) -> None:
+    """Stop a producer or consumer, whatever state it is in, within bounded time."""
+    with contextlib.suppress(*_FAILURES, asyncio.InvalidStateError):
+        async with asyncio.timeout(STOP_SECONDS):
+            await client.stop()
