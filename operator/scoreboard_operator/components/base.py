@@ -7,6 +7,7 @@ bodies of steps is pure and tested without sockets.
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -54,11 +55,13 @@ class Snapshot:
 
     ``objects`` is keyed by (kind, name) and holds what carries the board's label: our own
     objects, the pods of its workloads, its volumes, and Patroni's ConfigMaps.
-    ``references`` holds Secrets the spec names (None when absent).
+    ``references`` holds Secrets the spec names (None when absent). ``deleted_secrets`` holds the
+    last content of own Secrets someone deleted, so that they come back as they were.
     """
 
     objects: Mapping[tuple[str, str], Object] = field(default_factory=dict)
     references: Mapping[str, Object | None] = field(default_factory=dict)
+    deleted_secrets: Mapping[str, Object] = field(default_factory=dict)
 
     def get(self, kind: str, name: str) -> Object | None:
         """The object, or None when it does not exist."""
@@ -79,10 +82,9 @@ class Snapshot:
         ]
 
     def secret_value(self, name: str, key: str) -> bytes | None:
-        """Decoded value of a Secret's key, or None while it does not exist."""
-        from base64 import b64decode
-
-        value = (self.get("Secret", name) or {}).get("data", {}).get(key)
+        """Decoded value of an own Secret's key (its last one, if it was just deleted), or None."""
+        secret = self.get("Secret", name) or self.deleted_secrets.get(name) or {}
+        value = (secret.get("data") or {}).get(key)
         return None if value is None else b64decode(value)
 
 

@@ -3,7 +3,13 @@
 Components say what differs; what every object of a Scoreboard has in common stands here once.
 """
 
-from scoreboard_operator.components.build.labels import image_version, labels, metadata, selector
+from scoreboard_operator.components.build.labels import (
+    RETAIN_ANNOTATION,
+    image_version,
+    labels,
+    metadata,
+    selector,
+)
 from scoreboard_operator.components.build.objects import (
     config_map,
     deployment,
@@ -33,6 +39,7 @@ from scoreboard_operator.components.build.readiness import (
 )
 
 __all__ = [
+    "RETAIN_ANNOTATION",
     "config_map",
     "config_volume",
     "container",

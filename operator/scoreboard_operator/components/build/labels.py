@@ -7,6 +7,8 @@ from scoreboard_operator.components.base import MANAGED_BY, Board, Object
 BOARD_LABEL = "scoreboard.dev/scoreboard"
 ZONE = "scoreboard.dev/zone"
 SHARD = "scoreboard.dev/shard"
+RETAIN_ANNOTATION = "scoreboard.dev/retain"
+"""On objects that outlive the Scoreboard under ``deletionPolicy: Retain`` (keys, passwords)."""
 
 
 def labels(

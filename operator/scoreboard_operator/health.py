@@ -1,0 +1,59 @@
+"""The operator's HTTP side: /healthz, /readyz and /metrics on one plain port."""
+
+from __future__ import annotations
+
+import time
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from scoreboard_operator.kube.cache import ObjectCache
+from scoreboard_operator.reconcile.loop import PASS_LIMIT_SECONDS, Pulse
+
+SILENCE_SECONDS = 360.0
+"""Watches are renewed every 290 s and send bookmarks about every minute; longer silence than this
+means that they are dead."""
+
+
+class Health:
+    """Whether this replica still does its part, as standby or as leader."""
+
+    def __init__(self) -> None:
+        self._cache: ObjectCache | None = None
+        self._pulse: Pulse | None = None
+
+    def lead(self, cache: ObjectCache, pulse: Pulse) -> None:
+        """From now on this replica leads."""
+        self._cache, self._pulse = cache, pulse
+
+    def trouble(self) -> str | None:
+        """What is wrong, or None. An API server that is away is not a reason to restart us."""
+        now = time.monotonic()
+        if self._cache is None or self._pulse is None:
+            return None
+        if self._pulse.running and now - self._pulse.last_pass > PASS_LIMIT_SECONDS + 60:
+            return f"no pass has ended for {now - self._pulse.last_pass:.0f} s"
+        if now - self._cache.last_contact > SILENCE_SECONDS:
+            return f"no watch event for {now - self._cache.last_contact:.0f} s"
+        return None
+
+
+async def serve(health: Health, port: int) -> web.AppRunner:
+    """Start the HTTP server; the caller cleans the runner up."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        trouble = health.trouble()
+        return web.Response(text=trouble or "ok", status=503 if trouble else 200)
+
+    async def metrics(_: web.Request) -> web.Response:
+        body = generate_latest()
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application()
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", healthz)
+    app.router.add_get("/metrics", metrics)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "0.0.0.0", port).start()  # noqa: S104
+    return runner

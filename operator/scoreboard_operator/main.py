@@ -1,0 +1,126 @@
+"""Entry point: wait for the Lease, then watch and reconcile until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+
+import structlog
+
+from scoreboard_operator import handlers
+from scoreboard_operator.components.base import ImageSet
+from scoreboard_operator.components.registry import COMPONENTS
+from scoreboard_operator.health import Health, serve
+from scoreboard_operator.kube.cache import ObjectCache
+from scoreboard_operator.kube.client import KubeClient
+from scoreboard_operator.kube.lease import Lease
+from scoreboard_operator.metrics import LEADER
+from scoreboard_operator.reconcile.loop import Bells, Pulse
+from scoreboard_operator.reconcile.passes import Environment
+
+log = structlog.get_logger(__name__)
+
+HTTP_PORT = 8080
+
+
+def default_images() -> ImageSet:
+    """Image references this operator was released with, from the chart's environment.
+
+    Raises:
+        SystemExit: a ``RELATED_IMAGE_*`` variable is missing; the message names it.
+    """
+    found: dict[str, str] = {}
+    for component in ImageSet.__dataclass_fields__:
+        variable = f"RELATED_IMAGE_{component.upper()}"
+        reference = os.environ.get(variable)
+        if not reference:
+            sys.exit(f"scoreboard-operator: {variable} is not set: the chart sets it from images")
+        found[component] = reference
+    return ImageSet(**found)
+
+
+async def run() -> None:
+    """Run one replica: standby until the Lease is held, then leader until a signal or its loss."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    client = await KubeClient.connect()
+    lease = Lease(
+        client,
+        os.environ.get("POD_NAMESPACE", "scoreboard-system"),
+        "scoreboard-operator",
+        os.environ.get("POD_NAME", f"local-{os.getpid()}"),
+    )
+    health = Health()
+    runner = await serve(health, HTTP_PORT)
+    try:
+        if await _first(lease.acquire(), stop.wait()) == 0:
+            LEADER.set(1)
+            log.info("leading", identity=os.environ.get("POD_NAME", "local"))
+            await _lead(client, lease, health, stop)
+            await lease.release()
+    finally:
+        LEADER.set(0)
+        await runner.cleanup()
+        await client.close()
+
+
+async def _lead(client: KubeClient, lease: Lease, health: Health, stop: asyncio.Event) -> None:
+    bells, pulse = Bells(), Pulse()
+    cache = ObjectCache(client, bells.ring)
+    env = Environment(client, cache, COMPONENTS, default_images())
+    await cache.start()
+    health.lead(cache, pulse)
+    halt = asyncio.Event()
+    operating = asyncio.create_task(handlers.operate(env, bells, pulse, halt))
+    holding = asyncio.create_task(lease.hold())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({operating, holding, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if holding.done():
+        # Another replica may lead by now: end at once, without an orderly goodbye.
+        log.error("no longer the leader; exiting")
+        os._exit(3)
+    halt.set()
+    await asyncio.wait({operating}, timeout=8.0)
+    holding.cancel()
+    await cache.stop()
+
+
+async def _first(*coroutines: object) -> int:
+    """Index of the coroutine that finished first; the others are cancelled."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]  # type: ignore[call-overload]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    done = next(index for index, task in enumerate(tasks) if task.done())
+    for task in tasks:
+        task.cancel()
+    return done
+
+
+def configure_logging() -> None:
+    """JSON lines on stdout; LOG_LEVEL chooses the level."""
+    level = logging.getLevelNamesMapping().get(os.environ.get("LOG_LEVEL", "INFO").upper(), 20)
+    logging.basicConfig(level=max(level, logging.WARNING), format="%(message)s")
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+    )
+
+
+def main() -> None:
+    """Console entry point."""
+    configure_logging()
+    asyncio.run(run())
+
+
+if __name__ == "__main__":
+    main()
