@@ -13,10 +13,11 @@ that they can only err towards asking again:
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from scoreboard.kit.problems import Problem
+from scoreboard.kit.shards import Shards
 from scoreboard.kit.tokens import LIFETIME_SECONDS
 
 LOCAL_SECONDS: Final = 1.0
@@ -38,6 +39,26 @@ class MarkerStore(Protocol):
 
 RowCheck = Callable[[UUID, UUID], Awaitable[bool]]
 """(user id, session id) -> the session's row exists, is not revoked and has not expired."""
+
+
+def row_check(shards: Shards) -> RowCheck:
+    """Return the check of a session's row, on the primary: a replica may not know of a
+    revocation yet. Raises ShardUnavailable when the shard is away."""
+
+    async def is_active(user_id: UUID, session_id: UUID) -> bool:
+        async def work(connection: Any) -> bool:
+            return bool(
+                await connection.fetchval(
+                    "select exists (select from sessions where id = $1 and user_id = $2"
+                    " and revoked_at is null and expires_at > now())",
+                    session_id,
+                    user_id,
+                )
+            )
+
+        return await shards.for_user(user_id).run(work, deadline=2.0, idempotent=True)
+
+    return is_active
 
 
 def marker_key(user_id: UUID, session_id: UUID) -> str:

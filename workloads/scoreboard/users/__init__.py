@@ -7,6 +7,7 @@ service     what the service does: register, login, refresh, revoke, profile
 repository  SQL on users and sessions, one shard at a time
 claims      uniqueness of usernames and addresses across shards, and the repair of orphans
 passwords   argon2id in a bounded thread pool
+sql         its longer statements
 refresh     refresh tokens: format, rotation, reuse (pure)
 throttle    limits on guessing, per account and per network
 events      what goes to the topic user_actions

@@ -1,0 +1,144 @@
+"""Wires the user service: files, pools, cache, Kafka and background tasks into one application."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+import structlog
+from fastapi import FastAPI
+
+from scoreboard.kit import serve, signing, system_events, tokens
+from scoreboard.kit.authn import Authenticator
+from scoreboard.kit.cache import Cache
+from scoreboard.kit.health import Health
+from scoreboard.kit.kafka import KafkaAccess, Producer
+from scoreboard.kit.outbox import OutboxRelay
+from scoreboard.kit.sessions import SessionGate, row_check
+from scoreboard.kit.settings import Settings, WatchedFile
+from scoreboard.kit.shards import Shards
+from scoreboard.users.claims import Claims
+from scoreboard.users.endpoints import router
+from scoreboard.users.passwords import Passwords
+from scoreboard.users.repository import Repository
+from scoreboard.users.service import DEFAULT_SESSION_LIMIT, UserService
+from scoreboard.users.throttle import Throttle
+
+SWEEP_SECONDS: Final = 20.0
+SPREAD_SECONDS: Final = 1.0
+
+log = structlog.get_logger("scoreboard.users")
+
+
+@dataclass(frozen=True)
+class UserResources:
+    """What endpoints reach through `app.state.resources`."""
+
+    service: UserService
+    authenticator: Authenticator
+    keys: WatchedFile[tokens.KeySet]
+    master_key: Callable[[], bytes]
+
+
+def create_app(settings: Settings, health: Health) -> FastAPI:
+    """Return the user service's application."""
+    return serve.create_app(
+        settings, health, routers=[router], resources=resources, title="Scoreboard user service"
+    )
+
+
+@contextlib.asynccontextmanager
+async def resources(settings: Settings, health: Health) -> AsyncIterator[UserResources]:
+    """Open what the service needs. Only the key files and the shard map must be there; a shard,
+    Redis or Kafka that is away degrades the service and does not keep it from starting.
+
+    Raises SettingsError when a file is missing.
+    """
+    keys = settings.file("jwt/jwks-private.json", _signing_keys)
+    master = settings.file("request-signing/master-key", signing.parse_master_key)
+    keys.get(), master.get()
+    shards = Shards.from_settings(settings, pool_size=int(settings.number("DB_POOL_SIZE", 4)))
+    cache = Cache.from_settings(settings)
+    producer = Producer(KafkaAccess.from_settings(settings), settings.pod)
+    relay = OutboxRelay(shards, producer, holder=settings.pod)
+    passwords = Passwords(int(settings.number("PASSWORD_WORKERS", 0)) or None)
+    gate = SessionGate(cache, row_check(shards))
+    claims = Claims(shards)
+
+    def committed(user_id: UUID) -> None:
+        relay.wake(shards.for_user(user_id).index)
+
+    service = UserService(
+        repository=Repository(shards),
+        claims=claims,
+        passwords=passwords,
+        throttles=Throttle(cache),
+        gate=gate,
+        keys=keys,
+        master_key=master.get,
+        session_limit=int(settings.number("SESSION_LIMIT", DEFAULT_SESSION_LIMIT)),
+        committed=committed,
+    )
+    _add_checks(health, shards, cache)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(passwords.close)
+        for part in (shards, cache, producer, relay):
+            stack.push_async_callback(part.close)
+            await part.start()
+        tasks = [
+            asyncio.create_task(_sweep(shards, claims)),
+            asyncio.create_task(_spread(service)),
+            asyncio.create_task(system_events.announce_start(producer, settings)),
+        ]
+        stack.push_async_callback(_cancel, tasks)
+        yield UserResources(
+            service=service,
+            authenticator=Authenticator(tokens.TokenVerifier(keys), gate, master_key=master.get),
+            keys=keys,
+            master_key=master.get,
+        )
+
+
+def _signing_keys(raw: bytes) -> tokens.KeySet:
+    keys = tokens.parse_jwks(raw)
+    if keys.signer is None:
+        raise ValueError("no private key")
+    return keys
+
+
+def _add_checks(health: Health, shards: Shards, cache: Cache) -> None:
+    def shards_up() -> str | None:
+        down = [str(shard.index) for shard in shards.all() if shard.state() == "down"]
+        return "shards away: " + ", ".join(down) if down else None
+
+    def cache_up() -> str | None:
+        return "not reached" if cache.state() == "down" else None
+
+    health.add_check("database", shards_up, required=False)
+    health.add_check("cache", cache_up, required=False)
+
+
+async def _sweep(shards: Shards, claims: Claims) -> None:
+    """Repair orphaned claims. Every replica does; a claim repaired twice is repaired once."""
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311  only spreads load
+        for shard in shards.all():
+            try:
+                await claims.sweep(shard)
+            except Exception as error:
+                log.warning("sweep failed", shard=shard.index, error=repr(error))
+
+
+async def _spread(service: UserService) -> None:
+    while True:
+        await asyncio.sleep(SPREAD_SECONDS)
+        await service.spread_again()
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
