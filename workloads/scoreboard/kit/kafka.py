@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import aiokafka.errors
 import structlog
@@ -48,6 +48,7 @@ class Message:
 class Record:
     """One record that was read."""
 
+    topic: str
     partition: int
     offset: int
     key: bytes
@@ -113,6 +114,15 @@ _FAILURES: Final = (
     ValueError,
     RuntimeError,
 )
+
+
+_LOST: Final = (
+    aiokafka.errors.OffsetOutOfRangeError,
+    aiokafka.errors.NoOffsetForPartitionError,
+)
+
+Place: TypeAlias = tuple[str, int]
+"""Topic and partition."""
 
 
 class Producer:
@@ -190,28 +200,28 @@ class Producer:
 
 
 class PartitionReader:
-    """Reads every partition of a topic without a consumer group, from where its owner says.
+    """Reads every partition of some topics without a consumer group, from their ends on.
 
     Every pod reads everything, so there is nothing to rebalance and nothing to commit. Partitions
     that are added while it runs are read from their beginning.
     """
 
-    def __init__(self, access: KafkaAccess, topic: str, client_id: str) -> None:
+    def __init__(self, access: KafkaAccess, topics: Sequence[str], client_id: str) -> None:
         self._access = access
-        self._topic = topic
+        self._topics = tuple(topics)
         self._client_id = client_id
         self._consumer: Any = None
-        self._positions: dict[int, int] = {}
+        self._positions: dict[Place, int] = {}
 
     @property
-    def positions(self) -> Mapping[int, int]:
-        """The offset of the next record of each partition."""
+    def positions(self) -> Mapping[Place, int]:
+        """The offset of the next record of each (topic, partition)."""
         return self._positions
 
-    async def start(self) -> dict[int, int]:
+    async def start(self) -> dict[Place, int]:
         """Connect, stand at the end of every partition, and return those offsets.
 
-        Raises KafkaUnavailable when Kafka or the topic is not there.
+        Raises KafkaUnavailable when Kafka or one of the topics is not there.
         """
         await self.close()
         try:
@@ -225,30 +235,28 @@ class PartitionReader:
             )
             self._consumer = consumer
             await consumer.start()
-            partitions = await self._partitions()
-            if not partitions:
-                raise KafkaUnavailable(f"topic {self._topic} has no partitions yet")
-            consumer.assign([self._of(partition) for partition in partitions])
-            ends = await self.ends(partitions)
-            for partition, offset in ends.items():
-                consumer.seek(self._of(partition), offset)
+            places = await self._places()
+            consumer.assign([TopicPartition(*place) for place in places])
+            ends = await self.ends(places)
+            for place, offset in ends.items():
+                consumer.seek(TopicPartition(*place), offset)
         except _FAILURES as error:
             await self.close()
             raise KafkaUnavailable(repr(error)) from error
         self._positions = dict(ends)
         return ends
 
-    async def ends(self, partitions: Sequence[int] | None = None) -> dict[int, int]:
+    async def ends(self, places: Sequence[Place] | None = None) -> dict[Place, int]:
         """Return the end offset of each partition as Kafka has it now.
 
         Raises KafkaUnavailable; useful as a sign of life, since reading alone waits silently.
         """
-        wanted = list(self._positions) if partitions is None else partitions
+        wanted = list(self._positions) if places is None else places
         try:
-            found = await self._consumer.end_offsets([self._of(p) for p in wanted])
+            found = await self._consumer.end_offsets([TopicPartition(*place) for place in wanted])
         except _FAILURES as error:
             raise KafkaUnavailable(repr(error)) from error
-        return {key.partition: offset for key, offset in found.items()}
+        return {(key.topic, key.partition): offset for key, offset in found.items()}
 
     async def read(self, timeout: float = 0.5, limit: int = 2_000) -> list[Record]:
         """Return up to `limit` records, waiting at most `timeout` seconds for the first.
@@ -258,17 +266,15 @@ class PartitionReader:
         """
         try:
             found = await self._consumer.getmany(timeout_ms=int(timeout * 1000), max_records=limit)
-        except (
-            aiokafka.errors.OffsetOutOfRangeError,
-            aiokafka.errors.NoOffsetForPartitionError,
-        ) as e:
-            raise PositionLost(repr(e)) from e
+        except _LOST as error:
+            raise PositionLost(repr(error)) from error
         except _FAILURES as error:
             raise KafkaUnavailable(repr(error)) from error
         records: list[Record] = []
         for key, batch in found.items():
             records.extend(
                 Record(
+                    key.topic,
                     key.partition,
                     item.offset,
                     item.key or b"",
@@ -278,7 +284,7 @@ class PartitionReader:
                 for item in batch
             )
             if batch:
-                self._positions[key.partition] = batch[-1].offset + 1
+                self._positions[key.topic, key.partition] = batch[-1].offset + 1
         return records
 
     async def follow_partitions(self) -> None:
@@ -287,16 +293,16 @@ class PartitionReader:
         Raises KafkaUnavailable.
         """
         try:
-            added = sorted(set(await self._partitions()) - set(self._positions))
+            added = sorted(set(await self._places()) - set(self._positions))
             if not added:
                 return
             self._positions |= dict.fromkeys(added, 0)
-            self._consumer.assign([self._of(partition) for partition in self._positions])
-            for partition, offset in self._positions.items():
-                self._consumer.seek(self._of(partition), offset)
+            self._consumer.assign([TopicPartition(*place) for place in self._positions])
+            for place, offset in self._positions.items():
+                self._consumer.seek(TopicPartition(*place), offset)
         except _FAILURES as error:
             raise KafkaUnavailable(repr(error)) from error
-        log.info("reading added partitions", topic=self._topic, partitions=added)
+        log.info("reading added partitions", partitions=added)
 
     async def close(self) -> None:
         """Disconnect."""
@@ -304,13 +310,16 @@ class PartitionReader:
         if consumer is not None:
             await _stop(consumer)
 
-    async def _partitions(self) -> list[int]:
+    async def _places(self) -> list[Place]:
         # Asked of the cluster: the public partitions_for_topic() only knows what is assigned.
         metadata = await self._consumer._client.fetch_all_metadata()
-        return sorted(metadata.partitions_for_topic(self._topic) or ())
-
-    def _of(self, partition: int) -> Any:
-        return TopicPartition(self._topic, partition)
+        found: list[Place] = []
+        for topic in self._topics:
+            partitions = metadata.partitions_for_topic(topic)
+            if not partitions:
+                raise KafkaUnavailable(f"topic {topic} has no partitions yet")
+            found.extend((topic, partition) for partition in sorted(partitions))
+        return found
 
 
 async def _stop(client: Any) -> None:
