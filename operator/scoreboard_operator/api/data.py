@@ -30,13 +30,13 @@ class Storage(Model):
     size: Quantity = Field(
         default="2Gi",
         description="Size of the volume.",
-        json_schema_extra=immutable("storage.size"),
+        json_schema_extra=immutable("size of a data volume"),
     )
     storage_class_name: str | None = Field(
         default=None,
         description="StorageClass; the cluster's default when left out.",
         max_length=253,
-        json_schema_extra=immutable("storage.storageClassName"),
+        json_schema_extra=immutable("storageClassName of a data volume"),
     )
 
 
