@@ -138,7 +138,7 @@ class Problem(Exception):  # noqa: N818  an answer, and not always an error of o
     def body(self, instance: str = "") -> bytes:
         """Return the problem document as UTF-8 JSON."""
         # A message may quote a lone surrogate of the request; it must not fail the answer.
-        text = json.dumps(self.document(instance), ensure_ascii=False)
+        text = json.dumps(self.document(instance), ensure_ascii=False, separators=(",", ":"))
         return text.encode("utf-8", "replace")
 
 

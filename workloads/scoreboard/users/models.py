@@ -66,7 +66,7 @@ class RegisterRequest(_Input):
 class LoginRequest(_Input):
     """Body of POST /auth/login. `username` may also be the e-mail address."""
 
-    username: Annotated[str, StringConstraints(min_length=1, max_length=100)]
+    username: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x20\x7f]{1,100}$")]
     password: Annotated[str, StringConstraints(min_length=1, max_length=PASSWORD_MAX)] = Field(
         repr=False
     )
