@@ -13,3 +13,9 @@ VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "Scoreboard"
 PLURAL = "scoreboards"
+
+MANAGED_BY = "scoreboard-operator"
+"""Value of ``app.kubernetes.io/managed-by`` on everything of a Scoreboard; the watch selector."""
+
+BOARD_LABEL = "scoreboard.dev/scoreboard"
+"""Label that names the Scoreboard an object belongs to."""

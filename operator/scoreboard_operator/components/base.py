@@ -18,7 +18,6 @@ Object = dict[str, Any]
 """A Kubernetes object as the plain JSON-shaped dictionary the API server takes."""
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
-MANAGED_BY = "scoreboard-operator"
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,12 @@ from typing import Any
 import aiohttp
 import structlog
 
-from scoreboard_operator.api import KIND
-from scoreboard_operator.components.base import MANAGED_BY
+from scoreboard_operator.api import BOARD_LABEL, KIND, MANAGED_BY
 from scoreboard_operator.kube.client import ApiError, KubeClient, Object
 from scoreboard_operator.kube.kinds import KINDS
 
 log = structlog.get_logger(__name__)
 
-BOARD_LABEL = "scoreboard.dev/scoreboard"
 SELECTOR = f"app.kubernetes.io/managed-by={MANAGED_BY}"
 Key = tuple[str, str]
 """(namespace, name) of a Scoreboard."""

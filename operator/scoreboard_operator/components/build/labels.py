@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from scoreboard_operator.components.base import MANAGED_BY, Board, Object
+from scoreboard_operator.api import BOARD_LABEL, MANAGED_BY
+from scoreboard_operator.components.base import Board, Object
 
-BOARD_LABEL = "scoreboard.dev/scoreboard"
 ZONE = "scoreboard.dev/zone"
 SHARD = "scoreboard.dev/shard"
 RETAIN_ANNOTATION = "scoreboard.dev/retain"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from scoreboard_operator.components.base import ZONE_LABEL, Object
 
@@ -76,7 +76,7 @@ def container(
 def pod_spec(
     containers: list[Object],
     *,
-    zone: str,
+    zone: str | Sequence[str],
     volumes: Iterable[Object] = (),
     service_account: str | None = None,
     grace_seconds: int = 30,
@@ -84,7 +84,7 @@ def pod_spec(
     restart_policy: str | None = None,
     spread_over: Mapping[str, str] | None = None,
 ) -> Object:
-    """Pod spec bound to the nodes of ``zone``.
+    """Pod spec bound to the nodes of ``zone`` (of any of them when there are several).
 
     Without ``service_account`` the pod gets no API token. ``spread_over`` (a pod selector)
     spreads pods over the nodes of the zone where there are several.
@@ -108,7 +108,11 @@ def pod_spec(
                     "nodeSelectorTerms": [
                         {
                             "matchExpressions": [
-                                {"key": ZONE_LABEL, "operator": "In", "values": [zone]}
+                                {
+                                    "key": ZONE_LABEL,
+                                    "operator": "In",
+                                    "values": [zone] if isinstance(zone, str) else list(zone),
+                                }
                             ]
                         }
                     ]
