@@ -1,14 +1,13 @@
 """Turns the models into the CustomResourceDefinition in ``crds/``.
 
 The API server wants a *structural* schema: no ``$ref``, no ``anyOf`` with null, defaults that fill
-in section by section. Run
-``python -m scoreboard_operator.api.schema`` at the root of the repository to write the files.
+in section by section. ``make generate``
+writes the files (:mod:`scoreboard_operator.api.generate`).
 """
 
 from __future__ import annotations
 
 import inspect
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -186,17 +185,3 @@ def render(*, keep: bool = False) -> str:
     if keep:
         document["metadata"]["annotations"] = {"helm.sh/resource-policy": "keep"}
     return note + yaml.safe_dump(document, sort_keys=False, width=100)
-
-
-FILE = f"{GROUP}_{PLURAL}.yaml"
-CHART_FOLDER = "charts/scoreboard-operator/charts/scoreboard-crds/templates"
-
-
-def files() -> dict[str, str]:
-    """Every generated file, by its path from the root of the repository."""
-    return {f"crds/{FILE}": render(), f"{CHART_FOLDER}/{FILE}": render(keep=True)}
-
-
-if __name__ == "__main__":
-    for path, text in files().items():
-        Path(path).write_text(text)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from scoreboard_operator.api.schema import definition, files
+from scoreboard_operator.api.generate import files
+from scoreboard_operator.api.schema import definition
 from scoreboard_operator.api.scoreboard import ScoreboardSpec
 
 ROOT = Path(__file__).parents[3]
