@@ -114,7 +114,7 @@ class _ShardRelay:
         self._wake.set()
 
     def _shard(self) -> Shard | None:
-        return next((s for s in self._shards.all() if s.index == self._index), None)
+        return self._shards.at(self._index)
 
     async def run(self) -> None:
         """Relay until cancelled; every failure is logged and tried again."""
@@ -238,7 +238,7 @@ class OutboxRelay:
         try:
             while True:
                 self._notifying[index] = False
-                shard = next((s for s in self._shards.all() if s.index == index), None)
+                shard = self._shards.at(index)
                 if shard is None:
                     return
                 await shard.run(lambda connection: connection.execute(_WAKE), deadline=1.0)

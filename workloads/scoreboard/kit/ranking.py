@@ -118,6 +118,8 @@ class Ranking:
         self._listeners: list[Listener] = []
         self.changes = 0
         """Counts changes of order, score or name; equal counts mean equal boards."""
+        self.latest_us = 0
+        """The latest reached_at of any row that was ever applied: the board is as of then."""
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -138,6 +140,7 @@ class Ranking:
                 self._keys.remove(old_key)
             self._keys.add(key)
         self._entries[row.user_id.int] = Entry(key, row.version, row.username, row.display_name)
+        self.latest_us = max(self.latest_us, row.reached_us)
         self._changed(Change(row.user_id, old_key, key))
         return True
 
@@ -153,6 +156,7 @@ class Ranking:
             if known is not None and known.version >= row.version:
                 continue
             news += 1
+            self.latest_us = max(self.latest_us, row.reached_us)
             key = key_of(row.score, row.reached_us, row.user_id)
             if known is not None:
                 self._keys.remove(known.key)

@@ -312,6 +312,10 @@ class Shards:
         """Return the shard that holds a user's rows."""
         return self.for_bucket(bucket_of(user_id))
 
+    def at(self, index: int) -> Shard | None:
+        """Return the shard with an index, or None when the map has none."""
+        return self._shards_of(self.map).get(index)
+
     def all(self) -> list[Shard]:
         """Return every shard, by index."""
         return list(self._shards_of(self.map).values())
