@@ -21,6 +21,9 @@ _MUTATION = "type.googleapis.com/envoy.extensions.http.early_header_mutation.hea
 RATE_LIMITED_ADDRESSES = 20_000
 """Client addresses counted at once; the one unseen the longest is forgotten first."""
 
+ACCESS_COOKIE = "__Host-sb_access"
+"""Set by the user service at a browser's login."""
+
 CLOCK_SKEW_SECONDS = 5
 """How long after its end a token still passes; the nodes' clocks may differ this much."""
 
@@ -37,6 +40,8 @@ _PROXY_HEADERS = (
     "x-forwarded-prefix",
     "x-original-url",
     "x-real-ip",
+    # Always made here, so that no client can pass its requests off as another's in the logs.
+    "x-request-id",
     "x-rewrite-url",
 )
 _INTERNAL_PREFIXES = ("x-envoy-", "x-scoreboard-")
@@ -130,7 +135,13 @@ def _token(settings: GatewaySettings) -> dict[str, Any]:
         "audiences": [AUDIENCE],
         "forward": True,
         # Named on purpose: Envoy's default also takes ?access_token=, which ends up in logs.
-        "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
+        # The scheme is case-insensitive (RFC 9110), Envoy's prefix is not.
+        "from_headers": [
+            {"name": "authorization", "value_prefix": f"{scheme} "}
+            for scheme in ("Bearer", "bearer")
+        ],
+        # Browsers; the service also asks for the CSRF token.
+        "from_cookies": [ACCESS_COOKIE],
         "require_expiration": True,
         "clock_skew_seconds": CLOCK_SKEW_SECONDS,
         "payload_in_metadata": "claims",

@@ -57,7 +57,7 @@ def listeners(settings: GatewaySettings) -> list[dict[str, Any]]:
 def _listener(
     name: str, settings: GatewaySettings, port: int, manager: dict[str, Any]
 ) -> dict[str, Any]:
-    manager = {"@type": _HCM, "stat_prefix": name, **_limits(), **manager}
+    manager = {"@type": _HCM, "stat_prefix": name, **_limits(settings), **manager}
     return {
         "name": name,
         "address": {"socket_address": {"address": settings.address, "port_value": port}},
@@ -75,12 +75,12 @@ def _listener(
     }
 
 
-def _limits() -> dict[str, Any]:
+def _limits(settings: GatewaySettings) -> dict[str, Any]:
     """Bounds that hold for every client, friendly or not."""
     return {
         "codec_type": "AUTO",
-        "request_headers_timeout": "10s",
-        "request_timeout": "10s",
+        "request_headers_timeout": f"{settings.request_seconds}s",
+        "request_timeout": f"{settings.request_seconds}s",
         "stream_idle_timeout": "60s",
         "drain_timeout": "5s",
         "max_request_headers_kb": 32,
@@ -97,7 +97,10 @@ def _limits() -> dict[str, Any]:
         "use_remote_address": True,
         "xff_num_trusted_hops": 0,
         # No address is trusted: what comes from inside the cluster is a client like any other.
-        "internal_address_config": {},
+        # An empty list would mean Envoy's own list of private networks, so one that no client has.
+        "internal_address_config": {
+            "cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]
+        },
         "normalize_path": True,
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",

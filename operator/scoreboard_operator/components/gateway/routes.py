@@ -18,7 +18,6 @@ from scoreboard_operator.components.gateway.settings import (
     GatewaySettings,
 )
 
-REQUEST_TIMEOUT = "10s"
 STREAM_IDLE_TIMEOUT = "3600s"
 """Silence after which a WebSocket or event stream is cut; services ping far more often."""
 
@@ -119,10 +118,10 @@ def _retry(on: str) -> dict[str, Any]:
     }
 
 
-def _action(route: Route, retry_on: str) -> dict[str, Any]:
+def _action(route: Route, retry_on: str, settings: GatewaySettings) -> dict[str, Any]:
     action: dict[str, Any] = {
         "cluster": route.service,
-        "timeout": "0s" if route.stream else REQUEST_TIMEOUT,
+        "timeout": "0s" if route.stream else f"{settings.request_seconds}s",
         "retry_policy": _retry(retry_on),
     }
     if route.stream:
@@ -159,7 +158,7 @@ def _routes(route: Route, settings: GatewaySettings) -> list[dict[str, Any]]:
             conditions.append(_method("GET|HEAD|PUT|DELETE"))
         entry: dict[str, Any] = {
             "match": route.match | ({"headers": conditions} if conditions else {}),
-            "route": _action(route, _RETRY_IDEMPOTENT if idempotent else _RETRY_UNSENT),
+            "route": _action(route, _RETRY_IDEMPOTENT if idempotent else _RETRY_UNSENT, settings),
         }
         if filters:
             entry["typed_per_filter_config"] = filters

@@ -70,6 +70,7 @@ class GatewaySettings:
     ``redirects``      plain-HTTP port a client used -> HTTPS port it is sent to
     ``memory_bytes``   memory limit of the container, for Envoy's own overload protection
     ``jwks_seconds``   how long fetched keys are used before they are fetched again
+    ``request_seconds``  longest time a request may take to arrive, and again to be answered
     """
 
     board: str
@@ -84,3 +85,4 @@ class GatewaySettings:
     files: Files = field(default_factory=Files)
     redirects: dict[int, int] = field(default_factory=dict)
     jwks_seconds: int = 60
+    request_seconds: int = 10

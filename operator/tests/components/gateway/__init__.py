@@ -1,0 +1,1 @@
+"""Tests of the gateway component; some run the real Envoy."""
