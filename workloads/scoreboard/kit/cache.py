@@ -25,6 +25,10 @@ log = structlog.get_logger("scoreboard.cache")
 
 CALL_SECONDS: Final = 0.25
 CONNECT_SECONDS: Final = 2.0
+CONCURRENT_CALLS: Final = 12
+"""Calls under way at once; more wait in line. Each call under way has a connection of its own, and
+a burst that opened hundreds would spend its time limit on TLS handshakes."""
+FAILURES_BEFORE_RENEWAL: Final = 3
 REST_SECONDS: Final = 1.0
 """How long Redis is left alone after a failed call."""
 
@@ -77,6 +81,8 @@ class Cache:
         self._connecting: asyncio.Task[None] | None = None
         self._rest_until = float("-inf")
         self._up: bool | None = None
+        self._failures = 0
+        self._slots = asyncio.Semaphore(CONCURRENT_CALLS)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Cache":
@@ -157,11 +163,14 @@ class Cache:
         if not self._nodes or self._clock() < self._rest_until:
             return None
         try:
-            client = self._client
-            if client is None:
-                client = await self._connect()
-            async with asyncio.timeout(self._call_seconds):
-                result = await command(client)
+            async with self._slots:
+                if self._clock() < self._rest_until:
+                    return None  # the ones before us in the line found it away
+                client = self._client
+                if client is None:
+                    client = await self._connect()
+                async with asyncio.timeout(self._call_seconds):
+                    result = await command(client)
         except (
             redis.exceptions.RedisError,
             OSError,
@@ -175,6 +184,7 @@ class Cache:
         ) as error:
             self._failed(error)
             return None
+        self._failures = 0
         if self._up is not True:
             log.info("cache reached")
             self._up = True
@@ -185,8 +195,11 @@ class Cache:
             log.warning("cache not reached, going on without", error=repr(error))
         self._up = False
         self._rest_until = self._clock() + REST_SECONDS
-        if not isinstance(error, redis.exceptions.ResponseError):
-            # A fresh client learns the cluster's shape from whichever node answers.
+        self._failures += 1
+        if self._failures >= FAILURES_BEFORE_RENEWAL:
+            # redis-py mends most things itself; what it does not, a fresh client does, which
+            # learns the cluster's shape from whichever node answers.
+            self._failures = 0
             task = asyncio.ensure_future(self._drop())
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
 

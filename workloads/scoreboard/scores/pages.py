@@ -9,8 +9,9 @@ repeated nor skipped.
 import base64
 import binascii
 import hashlib
+import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -112,8 +113,9 @@ def matches(if_none_match: str | None, etag: str) -> bool:
 class Pages:
     """Builds pages of a ranking and keeps those of the top."""
 
-    def __init__(self, ranking: Ranking) -> None:
+    def __init__(self, ranking: Ranking, clock: Callable[[], float] = time.time) -> None:
         self._ranking = ranking
+        self._clock = clock
         self._tops: OrderedDict[int, Page] = OrderedDict()
         self.built = 0
         """Counts pages that were encoded."""
@@ -163,7 +165,8 @@ class Pages:
         last_key = last.entry.key if last is not None and more else None
         document = BoardDocument(
             window="all",
-            as_of=timestamp(self._ranking.latest_us),
+            # The board's own time, so that every replica makes the same bytes and tag of it.
+            as_of=timestamp(self._ranking.latest_us or int(self._clock() * 1_000_000)),
             total=total,
             entries=[entry_of(row) for row in rows],
             next_cursor=encode_cursor(last_key) if last_key is not None else None,
