@@ -185,6 +185,8 @@ def _message(error: Mapping[str, Any]) -> str:
 
 def from_http(error: HTTPException) -> Problem:
     """Turn a framework exception (unknown route, wrong method, …) into a problem."""
+    if error.status_code == 400:  # FastAPI's answer to bytes it cannot decode
+        return invalid("body", "cannot be read")
     code = _BY_STATUS.get(error.status_code)
     if code is None:
         code = "internal-error" if error.status_code >= 500 else "invalid-request"
