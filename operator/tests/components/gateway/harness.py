@@ -303,7 +303,17 @@ class Lab:
         for process in self.processes:
             process.kill()
             process.wait()
+        with contextlib.suppress(TimeoutError):
+            self.call(self._stop_stubs())
         self.loop.call_soon_threadsafe(self.loop.stop)
+
+    @staticmethod
+    async def _stop_stubs() -> None:
+        mine = asyncio.current_task()
+        tasks = [task for task in asyncio.all_tasks() if task is not mine]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _upstream(service: str, stubs: list[Stub]) -> Upstream:
