@@ -24,7 +24,13 @@ def registry_for(env: Environment, bells: Bells, pulse: Pulse) -> kopf.OperatorR
     """A kopf registry with the one daemon, bound to this process's environment."""
     registry = kopf.OperatorRegistry()
 
-    @kopf.daemon(GROUP, VERSION, PLURAL, registry=registry, cancellation_timeout=5.0)
+    @kopf.on.login(registry=registry)
+    def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+    # No cancellation timeout: at deletion the daemon finalizes, which takes the time it takes
+    # (every step of it is bounded); kopf looks every second whether it has ended.
+    @kopf.daemon(GROUP, VERSION, PLURAL, registry=registry, cancellation_polling=1.0)
     async def scoreboard(
         namespace: str, name: str, body: kopf.Body, stopped: kopf.DaemonStopped, **_: Any
     ) -> None:

@@ -85,6 +85,9 @@ async def _lead(client: KubeClient, lease: Lease, health: Health, stop: asyncio.
         # Another replica may lead by now: end at once, without an orderly goodbye.
         log.error("no longer the leader; exiting")
         os._exit(3)
+    if operating.done():
+        # Kopf ended by itself: raise what ended it; the pod restarts, another replica leads.
+        operating.result()
     halt.set()
     await asyncio.wait({operating}, timeout=8.0)
     holding.cancel()

@@ -61,7 +61,7 @@ def definition() -> Schema:
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": {**structural(ScoreboardSpec), "default": {}},
+            "spec": {**structural(ScoreboardSpec), "default": _plain(ScoreboardSpec())},
             "status": structural(ScoreboardStatus),
         },
         "x-kubernetes-validations": list(_ROOT_RULES),
@@ -172,10 +172,12 @@ def _nested_model(annotation: Any) -> type[BaseModel] | None:
 
 
 def _plain(value: Any) -> Any:
-    """A default as JSON; a section is ``{}``, since the defaults below it fill it in."""
+    """A default as JSON, in full: the API server judges it by the CEL rules as it stands."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
-    return {} if isinstance(value, BaseModel) else value
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return value
 
 
 def render(*, keep: bool = False) -> str:

@@ -57,7 +57,10 @@ class PassResult:
 async def run_pass(env: Environment, key: Key) -> PassResult:
     """Bring one Scoreboard a step closer to its spec and report where it stands."""
     resource = env.cache.board(key)
-    if resource is None or resource["metadata"].get("deletionTimestamp"):
+    if resource is None:
+        # Kopf saw it before our own watch did; the cache rings when it arrives.
+        return PassResult("waiting")
+    if resource["metadata"].get("deletionTimestamp"):
         return PassResult("gone")
     children = env.cache.children(key)
     try:
