@@ -5,7 +5,7 @@ export PATH := $(HOME)/.local/bin:$(PATH)
 RUN = uv run --quiet
 CLUSTER = $(RUN) python -m e2e.cluster
 
-.PHONY: help up test dev down status logs images bench-up fmt uv
+.PHONY: help up test dev down status logs images bench-up generate lock fmt uv
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-9s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ images: uv ## Build what changed and load it; `make images NAME="redis kafka"` f
 
 bench-up: uv ## Measure how long `make up` and a Scoreboard take, and what they use
 	@$(RUN) python -m e2e.bench.up
+
+generate: uv ## Write what the API models generate: CRDs, the chart's copy and the reference
+	@$(RUN) python -m scoreboard_operator.api.generate
+
+lock: uv ## Write constraints.txt, the versions every image is built with
+	@uv export --quiet --no-hashes --no-emit-workspace --no-annotate --no-header -o constraints.txt
 
 fmt: uv ## Format the code and mend what the linter can
 	@$(RUN) ruff format . && $(RUN) ruff check --fix .
