@@ -6,6 +6,7 @@ per request. Callers that must know the difference get None for "not reached".
 """
 
 import asyncio
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -14,10 +15,12 @@ from typing import Any, Final, TypeVar
 import redis.exceptions
 import structlog
 from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.connection import SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 
+from scoreboard.kit import postgres
 from scoreboard.kit.settings import Settings, SettingsError, WatchedFile, parse_nodes
 
 T = TypeVar("T")
@@ -74,7 +77,7 @@ class Cache:
         self._password = (
             WatchedFile(password_file, lambda raw: raw.decode().strip()) if password_file else None
         )
-        self._ca_file = ca_file
+        self._ca = WatchedFile(ca_file, postgres.tls_context) if ca_file else None
         self._call_seconds = call_seconds
         self._clock = clock
         self._client: Any = None
@@ -216,9 +219,8 @@ class Cache:
         options: dict[str, Any] = {}
         if self._password is not None:
             options["credential_provider"] = _FileCredentials(self._username, self._password)
-        if self._ca_file is not None:
-            options |= {"ssl": True, "ssl_ca_certs": str(self._ca_file)}
-            options |= {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+        if self._ca is not None:
+            options["ssl"] = True
         client = RedisCluster(
             startup_nodes=[ClusterNode(host, port) for host, port in self._nodes],
             require_full_coverage=False,  # one lost range must not take the others with it
@@ -228,6 +230,8 @@ class Cache:
             socket_connect_timeout=CONNECT_SECONDS / 2,
             **options,
         )
+        if self._ca is not None:
+            _use_context(client, self._ca.get())
         try:
             await client.initialize()
         except BaseException:
@@ -239,6 +243,23 @@ class Cache:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
+
+
+def _use_context(client: Any, context: ssl.SSLContext) -> None:
+    """Make every connection of a client use one TLS context, which trusts our CA alone.
+
+    redis-py would build a context per connection, from every CA of the system and ours: that
+    blocks the event loop for tens of milliseconds each time, and trusts whom we need not trust.
+    """
+
+    class Connection(SSLConnection):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.ssl_context.context = context
+
+    client.nodes_manager.connection_kwargs["connection_class"] = Connection
+    for node in client.nodes_manager.startup_nodes.values():
+        node.connection_class = Connection
 
 
 def _milliseconds(seconds: float) -> int:

@@ -106,6 +106,30 @@ class Ranked(msgspec.Struct, frozen=True, gc=False):
     entry: Entry
 
 
+class BoardEntry(msgspec.Struct, frozen=True):
+    """One line of a board as clients see it."""
+
+    rank: int
+    user_id: UUID
+    username: str
+    display_name: str
+    score: int
+    reached_at: str
+
+
+def entry_of(ranked: Ranked) -> BoardEntry:
+    """Return a row in the form clients see, in pages and on sockets alike."""
+    entry = ranked.entry
+    return BoardEntry(
+        ranked.rank,
+        entry.user_id,
+        entry.username,
+        entry.display_name,
+        entry.score,
+        timestamp(entry.reached_us),
+    )
+
+
 Listener = Callable[[Change], None]
 
 

@@ -1,10 +1,8 @@
 """Wires the score service: files, pools, cache, Kafka, the board and background tasks."""
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import FastAPI
 
@@ -18,6 +16,7 @@ from scoreboard.kit.outbox import OutboxRelay
 from scoreboard.kit.sessions import SessionGate, row_check
 from scoreboard.kit.settings import Settings
 from scoreboard.kit.shards import Shards
+from scoreboard.kit.wiring import add_checks, background
 from scoreboard.scores.endpoints import router
 from scoreboard.scores.rules import parse_rules
 from scoreboard.scores.service import ScoreService
@@ -77,34 +76,3 @@ async def resources(settings: Settings, health: Health) -> AsyncIterator[ScoreRe
             authenticator=Authenticator(tokens.TokenVerifier(keys), gate, master_key=master.get),
             master_key=master.get,
         )
-
-
-def add_checks(health: Health, shards: Shards, cache: Cache, board: Board) -> None:
-    """Say what /readyz waits for (the board) and what /api/v1/health tells besides."""
-
-    def shards_up() -> str | None:
-        down = [str(shard.index) for shard in shards.all() if shard.state() == "down"]
-        return "shards away: " + ", ".join(down) if down else None
-
-    def cache_up() -> str | None:
-        return "not reached" if cache.state() == "down" else None
-
-    health.add_check("board", board.not_ready)
-    health.add_check("kafka", board.not_live, required=False)
-    health.add_check("database", shards_up, required=False)
-    health.add_check("cache", cache_up, required=False)
-
-
-def background(
-    stack: contextlib.AsyncExitStack, *coroutines: Coroutine[Any, Any, None]
-) -> list[asyncio.Task[None]]:
-    """Run coroutines until the stack is unwound."""
-    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
-
-    async def cancel() -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    stack.push_async_callback(cancel)
-    return tasks

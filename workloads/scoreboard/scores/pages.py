@@ -20,9 +20,11 @@ import msgspec
 from scoreboard.kit.problems import invalid
 from scoreboard.kit.ranking import (
     KEY_BYTES,
+    BoardEntry,
     Change,
     Ranked,
     Ranking,
+    entry_of,
     timestamp,
 )
 
@@ -31,17 +33,6 @@ DEFAULT_LIMIT: Final = 100
 KEPT_PAGES: Final = 32
 """Different limits whose top page is kept; beyond it the longest unused one is dropped."""
 _STALE_PREFIX: Final = b'{"stale":true,'
-
-
-class BoardEntry(msgspec.Struct, frozen=True):
-    """One line of a board."""
-
-    rank: int
-    user_id: UUID
-    username: str
-    display_name: str
-    score: int
-    reached_at: str
 
 
 class BoardDocument(msgspec.Struct, frozen=True):
@@ -61,19 +52,6 @@ class Page(msgspec.Struct, frozen=True):
     etag: str
     last_key: int | None
     """Key of the last row, or None when the page holds the whole board."""
-
-
-def entry_of(ranked: Ranked) -> BoardEntry:
-    """Return a row in the form clients see, in pages and on sockets alike."""
-    entry = ranked.entry
-    return BoardEntry(
-        ranked.rank,
-        entry.user_id,
-        entry.username,
-        entry.display_name,
-        entry.score,
-        timestamp(entry.reached_us),
-    )
 
 
 def encode_cursor(key: int) -> str:
