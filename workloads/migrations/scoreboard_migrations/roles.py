@@ -33,15 +33,14 @@ def ensure(connection: Connection) -> list[str]:
     """
     known = set(connection.scalars(text("select rolname from pg_roles")))
     missing = [role for role in ROLES if role not in known]
-    if not missing:
-        return []
-    may_create = connection.scalar(
-        text("select rolsuper or rolcreaterole from pg_roles where rolname = current_user")
+    superuser = connection.scalar(
+        text("select rolsuper from pg_roles where rolname = current_user")
     )
-    if not may_create:
+    if missing and not superuser:
         raise RolesMissingError(f"roles do not exist yet: {', '.join(missing)}")
     for role in missing:
         connection.execute(text(f'create role "{role}" login'))
-    # Where Patroni's bootstrap made the database, its owner may create in schema public already.
-    connection.execute(text(f"grant create on schema public to {OWNER}"))
+    if superuser:
+        # Where Patroni's bootstrap made the database, its owner may create tables already.
+        connection.execute(text(f"grant create on schema public to {OWNER}"))
     return missing
