@@ -1,0 +1,92 @@
+"""One client: what it subscribed to, what is to be sent, and the task that sends it.
+
+What waits to be sent is a map from channel to its newest frame, so a slow client skips states
+instead of queueing them, and its memory is bounded by the number of channels.
+"""
+
+import asyncio
+from typing import Final, Protocol
+from uuid import UUID
+
+from scoreboard.notifications.models import Close
+
+SEND_SECONDS: Final = 10.0
+"""A client that takes one frame for longer than this is closed as too slow."""
+MAX_ANSWERS: Final = 64
+"""Direct answers (pongs, errors) that may wait; a client that asks faster is closed."""
+
+
+class Socket(Protocol):
+    """What a connection needs of a WebSocket."""
+
+    async def send_text(self, data: str) -> None: ...
+
+    async def close(self, code: int = 1000, reason: str | None = None) -> None: ...
+
+
+class Connection:
+    """The sending half of one client."""
+
+    def __init__(self, socket: Socket, user_id: UUID, session_id: UUID) -> None:
+        self.user_id = user_id
+        self.session_id = session_id
+        self.top: int | None = None
+        """Rows of the board it watches, or None."""
+        self.rank = False
+        self.users: tuple[UUID, ...] = ()
+        self.last: dict[str, str] = {}
+        """What was last put for rank and users, to push changes only."""
+        self.closed_with: Close | None = None
+        self._socket = socket
+        self._frames: dict[str, str] = {}
+        self._answers: list[str] = []
+        self._wake = asyncio.Event()
+        self._closing: tuple[Close, str] | None = None
+
+    @property
+    def pending(self) -> int:
+        """Frames that wait to be sent."""
+        return len(self._frames) + len(self._answers)
+
+    def put(self, channel: str, frame: str) -> None:
+        """Send the newest state of a channel, in place of one that still waits."""
+        self._frames[channel] = frame
+        self._wake.set()
+
+    def answer(self, frame: str) -> None:
+        """Send an answer to something the client asked."""
+        if len(self._answers) >= MAX_ANSWERS:
+            self.close(Close.TOO_MANY_MESSAGES, "too many messages")
+            return
+        self._answers.append(frame)
+        self._wake.set()
+
+    def close(self, code: Close, reason: str) -> None:
+        """Close after the answers that wait; the first reason given counts."""
+        if self._closing is None:
+            self._closing = (code, reason)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Send until closed. Raises what the socket raises when the client is gone."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(SEND_SECONDS):
+                    await self._flush()
+            except TimeoutError:
+                self._closing = (Close.TOO_SLOW, "too slow")
+            if self._closing is not None:
+                self.closed_with = self._closing[0]
+                async with asyncio.timeout(SEND_SECONDS):
+                    await self._socket.close(int(self._closing[0]), self._closing[1])
+                return
+
+    async def _flush(self) -> None:
+        while self._answers or (self._frames and self._closing is None):
+            if self._answers:
+                frame = self._answers.pop(0)
+            else:
+                frame = self._frames.pop(next(iter(self._frames)))
+            await self._socket.send_text(frame)
