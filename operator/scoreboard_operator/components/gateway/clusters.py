@@ -27,13 +27,12 @@ _MANY = 20_000
 
 def clusters(settings: GatewaySettings) -> list[dict[str, Any]]:
     """All clusters, named after their service."""
-    built = [_service(name, upstream, settings) for name, upstream in settings.upstreams.items()]
-    return [*built, _admin(settings)]
+    return [*(_service(each, settings) for each in settings.upstreams), _admin(settings)]
 
 
-def _service(name: str, upstream: Upstream, settings: GatewaySettings) -> dict[str, Any]:
+def _service(upstream: Upstream, settings: GatewaySettings) -> dict[str, Any]:
     return {
-        "name": name,
+        "name": upstream.service,
         "cluster_type": _dns(),
         "connect_timeout": "1s",
         # DNS knows before the next health check that a pod is gone for good.
@@ -42,7 +41,7 @@ def _service(name: str, upstream: Upstream, settings: GatewaySettings) -> dict[s
         # Only with no healthy pod at all is every pod tried: the checks may be wrong.
         "common_lb_config": {"healthy_panic_threshold": {"value": 1}},
         "load_assignment": {
-            "cluster_name": name,
+            "cluster_name": upstream.service,
             "endpoints": [_locality(endpoint) for endpoint in upstream.endpoints],
         },
         "transport_socket_matches": [
@@ -177,7 +176,7 @@ def _tls_socket(upstream: Upstream, settings: GatewaySettings) -> dict[str, Any]
 
 def sds(name: str, settings: GatewaySettings) -> dict[str, Any]:
     """Reference to a secret that is read from a file and read again when it changes."""
-    path = f"{settings.files.config}/{name}.yaml"
+    path = f"{settings.files.config}/{name}.json"
     return {"name": name, "sds_config": {"path_config_source": {"path": path}}}
 
 

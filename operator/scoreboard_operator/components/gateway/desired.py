@@ -93,7 +93,7 @@ def settings_of(board: Board, zone: str) -> GatewaySettings:
     return GatewaySettings(
         board=board.name,
         zone=zone,
-        upstreams={service: _upstream(board, service, zone) for service in SERVICES},
+        upstreams=tuple(_upstream(board, service, zone) for service in SERVICES),
         requests_per_second=gateway.rate_limit.requests_per_second,
         burst=gateway.rate_limit.burst,
         max_body_bytes=gateway.max_body_bytes,
@@ -108,6 +108,7 @@ def _upstream(board: Board, service: str, zone: str) -> Upstream:
     """The pods of the gateway's own zone first, those of all others alike."""
     ordered = sorted(board.zones, key=lambda other: other != zone)
     return Upstream(
+        service=service,
         server_name=board.host(f"{board.name}-{service}"),
         endpoints=tuple(
             Endpoint(
@@ -122,12 +123,12 @@ def _upstream(board: Board, service: str, zone: str) -> Upstream:
     )
 
 
-def _redirects(board: Board) -> dict[int, int]:
+def _redirects(board: Board) -> tuple[tuple[int, int], ...]:
     service = board.spec.gateway.service
-    known = {PORTS.http: PORTS.https}
+    inside = (PORTS.http, PORTS.https)
     if service.http_node_port and service.https_node_port:
-        known[service.http_node_port] = service.https_node_port
-    return known
+        return (inside, (service.http_node_port, service.https_node_port))
+    return (inside,)
 
 
 def quantity_bytes(quantity: str) -> int:

@@ -148,7 +148,7 @@ def _token(settings: GatewaySettings) -> dict[str, Any]:
         "jwt_cache_config": {"jwt_cache_size": 1000},
         "remote_jwks": {
             "http_uri": {
-                "uri": f"https://{settings.upstreams[USER].server_name}/.well-known/jwks.json",
+                "uri": f"https://{settings.upstream(USER).server_name}/.well-known/jwks.json",
                 "cluster": USER,
                 "timeout": "2s",
             },

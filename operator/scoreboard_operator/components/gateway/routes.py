@@ -201,7 +201,7 @@ def redirect_routes(settings: GatewaySettings) -> dict[str, Any]:
         route = {"match": {"prefix": "/"}, "redirect": redirect}
         return {"name": name, "domains": [domain], "routes": [route]}
 
-    hosts = [host(f"from-{a}", f"*:{a}", b) for a, b in settings.redirects.items()]
+    hosts = [host(f"from-{a}", f"*:{a}", b) for a, b in settings.redirects]
     return {"name": "redirect", "virtual_hosts": [*hosts, host("default", "*", None)]}
 
 

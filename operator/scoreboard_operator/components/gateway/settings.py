@@ -36,6 +36,7 @@ class Endpoint:
 class Upstream:
     """One service: where its pods are and the name its certificate must carry."""
 
+    service: str
     server_name: str
     endpoints: tuple[Endpoint, ...]
 
@@ -65,9 +66,9 @@ class Files:
 
 @dataclass(frozen=True)
 class GatewaySettings:
-    """Everything the configuration of the gateway pods of one zone depends on.
+    """Everything the configuration of the gateway pods of one zone depends on (hashable).
 
-    ``redirects``      plain-HTTP port a client used -> HTTPS port it is sent to
+    ``redirects``      pairs: plain-HTTP port a client used, HTTPS port it is sent to
     ``memory_bytes``   memory limit of the container, for Envoy's own overload protection
     ``jwks_seconds``   how long fetched keys are used before they are fetched again
     ``request_seconds``  longest time a request may take to arrive, and again to be answered
@@ -75,7 +76,7 @@ class GatewaySettings:
 
     board: str
     zone: str
-    upstreams: dict[str, Upstream]
+    upstreams: tuple[Upstream, ...]
     requests_per_second: int
     burst: int
     max_body_bytes: int
@@ -83,6 +84,10 @@ class GatewaySettings:
     address: str = "0.0.0.0"  # noqa: S104  a pod listens on its own address, known at start only
     ports: Ports = field(default_factory=Ports)
     files: Files = field(default_factory=Files)
-    redirects: dict[int, int] = field(default_factory=dict)
+    redirects: tuple[tuple[int, int], ...] = ()
     jwks_seconds: int = 60
     request_seconds: int = 10
+
+    def upstream(self, service: str) -> Upstream:
+        """The upstream of one service; KeyError when there is none."""
+        return {each.service: each for each in self.upstreams}[service]

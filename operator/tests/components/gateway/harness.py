@@ -10,7 +10,9 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import itertools
 import json
+import os
 import socket
 import ssl
 import subprocess
@@ -39,13 +41,19 @@ from scoreboard_operator.components.gateway.settings import (
 
 ZONES = ("zone-a", "zone-b")
 ARGUMENTS = ("--disable-hot-restart", "--concurrency", "2", "--log-level", "warning")
+ARGUMENTS += ("--file-flush-interval-msec", "200")
+
+
+_ports = itertools.count(20_000 + os.getpid() * 37 % 9_000)
 
 
 def free_port() -> int:
-    """A port nobody listens on (ephemeral, so well above 15000)."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port nobody listens on, below the ephemeral ones that others' connections take."""
+    for port in _ports:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("unreachable")
 
 
 # --- tokens ---------------------------------------------------------------------------------------
@@ -248,10 +256,11 @@ class Lab:
         config = self.folder / f"config-{self.count}"
         config.mkdir()
         published = changes.pop("keys", self.keys)
+        zones = changes.pop("zones", ZONES)
         stubs = [
             Stub(service, zone, lambda: {"keys": [key.jwk() for key in published]})
             for service in SERVICES
-            for zone in ZONES
+            for zone in zones
         ]
         server_tls = changes.pop("server_tls", self.tls)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -261,7 +270,7 @@ class Lab:
         values: dict[str, Any] = {
             "board": "demo",
             "zone": ZONES[0],
-            "upstreams": {service: _upstream(service, stubs) for service in SERVICES},
+            "upstreams": tuple(_upstream(service, stubs) for service in SERVICES),
             "requests_per_second": 50_000,
             "burst": 50_000,
             "max_body_bytes": 65536,
@@ -269,7 +278,7 @@ class Lab:
             "address": "127.0.0.1",
             "ports": Ports(free_port(), free_port(), free_port(), free_port()),
             "files": Files(str(self.gateway_files), str(self.gateway_files), str(config)),
-            "redirects": {8080: 8443, 30080: 30443},
+            "redirects": ((8080, 8443), (30080, 30443)),
             "jwks_seconds": 1,
             "request_seconds": 2,
         }
@@ -322,4 +331,4 @@ def _upstream(service: str, stubs: list[Stub]) -> Upstream:
         Endpoint(stub.zone, "127.0.0.1", stub.port, stub.health_port, index)
         for index, stub in enumerate(mine)
     ]
-    return Upstream(f"demo-{service}.demo.svc", tuple(endpoints))
+    return Upstream(service, f"demo-{service}.demo.svc", tuple(endpoints))
