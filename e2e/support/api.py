@@ -129,17 +129,18 @@ class Player:
     ) -> httpx.Response:
         """POST scores, signed; ``body`` and ``headers`` replace what would be sent otherwise."""
         content = body or json.dumps({"action_type": "default", "change": change}).encode()
-        signed = signature_headers(
-            self.session.signing_key, "POST", SCORES, content, timestamp=timestamp
-        )
-        sent = {
-            "Content-Type": "application/json",
-            "Idempotency-Key": key or uuid.uuid4().hex,
-            **self.session.bearer,
-            **signed,
-            **(headers or {}),
-        }
+        sent = {**self.signed_headers(content, key=key, timestamp=timestamp), **(headers or {})}
         return self.gateway.http.post(SCORES, content=content, headers=sent)
+
+    def signed_headers(
+        self, body: bytes, *, key: str | None = None, timestamp: int | None = None
+    ) -> dict[str, str]:
+        """All headers of a valid score write with this body."""
+        signed = signature_headers(
+            self.session.signing_key, "POST", SCORES, body, timestamp=timestamp
+        )
+        named = {"Content-Type": "application/json", "Idempotency-Key": key or uuid.uuid4().hex}
+        return {**named, **self.session.bearer, **signed}
 
     def add(self, change: int) -> Json:
         """Post a score that has to be accepted; returns the answer."""

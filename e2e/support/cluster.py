@@ -17,6 +17,9 @@ from e2e.cluster.shell import environment
 
 Object = dict[str, Any]
 
+_JSON = {"Content-Type": "application/json"}
+_MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
+
 _CORE = "v1"
 _PLACES = {
     "Namespace": (_CORE, "namespaces"),
@@ -92,7 +95,7 @@ def patch(kind: str, namespace: str | None, name: str, change: Object) -> Object
         client().patch(
             **_at(kind, namespace, name),
             params={"fieldManager": "e2e"},
-            headers={"Content-Type": "application/merge-patch+json"},
+            headers=_MERGE_PATCH,
             data=json.dumps(change),
         )
     )
@@ -112,6 +115,29 @@ def delete(
         options["gracePeriodSeconds"] = grace
     answer = client().delete(**_at(kind, namespace, name), data=json.dumps(options))
     assert answer.status_code in (200, 202, 404), answer.text
+
+
+def refusal(manifest: Object, change: Object | None = None) -> str:
+    """Why the API server refuses a manifest, checked as for `kubectl apply`; empty if it does not.
+
+    With ``change`` the question is about a merge patch of the object that is there. Nothing is
+    stored either way.
+    """
+    meta = manifest["metadata"]
+    params = {"dryRun": "All", "fieldValidation": "Strict"}
+    kind, namespace = manifest["kind"], meta["namespace"]
+    if change is None:
+        answer = client().post(
+            **_at(kind, namespace), params=params, data=json.dumps(manifest), headers=_JSON
+        )
+    else:
+        answer = client().patch(
+            **_at(kind, namespace, meta["name"]),
+            params=params,
+            data=json.dumps(change),
+            headers=_MERGE_PATCH,
+        )
+    return "" if answer.status_code < 300 else str(answer.json()["message"])
 
 
 def raw(path: str) -> str:

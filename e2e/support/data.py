@@ -166,6 +166,22 @@ async def main():
 asyncio.run(main())
 """
 
+_DESCRIBE = """
+async def main():
+    admin = AIOKafkaAdminClient(**options)
+    await admin.start()
+    try:
+        cluster = await admin.describe_cluster()
+        topics = await admin.describe_topics(asked["topics"])
+        print(json.dumps({
+            "brokers": [{"host": b["host"], "rack": b["rack"]} for b in cluster["brokers"]],
+            "topics": {t["topic"]: [p["replicas"] for p in t["partitions"]] for t in topics},
+        }))
+    finally:
+        await admin.close()
+asyncio.run(main())
+"""
+
 
 def partitions(board: BoardHandle, topic: str) -> int:
     """Number of partitions of a topic, from the status."""
@@ -187,6 +203,13 @@ def topic_settings(
     found: dict[str, str] = json.loads(
         _kafka(board, _SETTINGS, {"topic": topic, "change": change or {}}).splitlines()[-1]
     )
+    return found
+
+
+def kafka_cluster(board: BoardHandle) -> Row:
+    """Brokers with host and rack, and the replicas of every partition, as Kafka has them."""
+    topics = [row["name"] for row in board.resource()["status"]["topics"]]
+    found: Row = json.loads(_kafka(board, _DESCRIBE, {"topics": topics}).splitlines()[-1])
     return found
 
 

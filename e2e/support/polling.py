@@ -23,7 +23,7 @@ class Reached(Generic[T]):
 
 
 def eventually(
-    check: Callable[[], T], what: str, *, limit: float = 30.0, every: float = 0.25
+    check: Callable[[], T | None], what: str, *, limit: float = 30.0, every: float = 0.25
 ) -> Reached[T]:
     """Call ``check`` until it returns something true.
 
