@@ -1,0 +1,1 @@
+"""Measurements, printed and never asserted: ``up`` is what `make bench-up` runs."""
