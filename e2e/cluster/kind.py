@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 from . import config, kube, tools
 from .node_image import NodeImage
@@ -161,12 +162,11 @@ def unready() -> list[str]:
     return unready_nodes(json.loads(listed.stdout))
 
 
-def unready_nodes(listing: dict[str, list[dict[str, dict[str, object]]]]) -> list[str]:
+def unready_nodes(listing: dict[str, Any]) -> list[str]:
     """The nodes of a NodeList that are not Ready, each with the kubelet's reason."""
     waiting = []
     for node in listing["items"]:
-        conditions = node["status"].get("conditions")
-        named = {c["type"]: c for c in conditions} if isinstance(conditions, list) else {}
+        named = {c["type"]: c for c in node["status"].get("conditions", [])}
         ready = named.get("Ready", {})
         if ready.get("status") != "True":
             reason = ready.get("message") or "has not reported yet"
