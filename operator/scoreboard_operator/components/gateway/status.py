@@ -36,7 +36,7 @@ def endpoints(board: Board, snapshot: Snapshot) -> Object:
     live = snapshot.get("Service", name) or {}
     for port in live.get("spec", {}).get("ports", []):
         if port.get("name") == "https" and port.get("nodePort"):
-            found["nodePort"] = port["nodePort"]
+            found["nodePort"] = str(port["nodePort"])  # a table of texts
     ingress = live.get("status", {}).get("loadBalancer", {}).get("ingress") or []
     address = next((entry.get("hostname") or entry.get("ip") for entry in ingress), None)
     if address:

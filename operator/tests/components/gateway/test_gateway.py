@@ -218,7 +218,7 @@ def test_status_tells_where_the_gateway_is() -> None:
     assert (ready.ready, ready.reason) == (True, "Ready")
     assert ready.tables["endpoints"] == {
         "gateway": "https://demo-gateway.games.svc:8443",
-        "nodePort": 30443,
+        "nodePort": "30443",
         "loadBalancer": "https://192.0.2.7:8443",
     }
 
