@@ -32,9 +32,9 @@ def registry_for(env: Environment, bells: Bells, pulse: Pulse) -> kopf.OperatorR
     # (every step of it is bounded); kopf looks every second whether it has ended.
     @kopf.daemon(GROUP, VERSION, PLURAL, registry=registry, cancellation_polling=1.0)
     async def scoreboard(
-        namespace: str, name: str, body: kopf.Body, stopped: kopf.DaemonStopped, **_: Any
+        namespace: str | None, name: str, body: kopf.Body, stopped: kopf.DaemonStopped, **_: Any
     ) -> None:
-        key = (namespace, name)
+        key = (namespace or "", name)
         passes = asyncio.create_task(keep(env, bells, pulse, key))
         halt = asyncio.create_task(_until(stopped))
         await asyncio.wait({passes, halt}, return_when=asyncio.FIRST_COMPLETED)

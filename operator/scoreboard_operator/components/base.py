@@ -153,7 +153,9 @@ class Component:
                   whose update is held back
     ``status``    (board, snapshot, observed) -> ComponentStatus
     ``hold``      (board, snapshot, observed, workload) -> why this *update* must wait, or None;
-                  None everywhere means the default: one zone after the other
+                  leaving it out means the default: one zone after the other
+    ``gate``      (board, snapshot, workload) -> what an update waits for in other components
+                  (a new image waits for its schema), or None; asked before ``hold``
     """
 
     name: str
@@ -164,6 +166,7 @@ class Component:
     steps: Callable[[Board, Snapshot, Any, frozenset[str]], Sequence[Step]] = no_steps
     after: tuple[str, ...] = ()
     hold: Callable[[Board, Snapshot, Any, Object], str | None] | None = None
+    gate: Callable[[Board, Snapshot, Object], str | None] | None = None
 
 
 class UserError(Exception):

@@ -156,7 +156,8 @@ def _plan_component(
             continue
         if item["kind"] in WORKLOADS and live is not None:
             hold = component.hold or _one_zone_at_a_time(desired)
-            reason = hold(board, snapshot, observed, item)
+            reason = component.gate(board, snapshot, item) if component.gate else None
+            reason = reason or hold(board, snapshot, observed, item)
             if reason is not None:
                 held[name] = reason
                 continue

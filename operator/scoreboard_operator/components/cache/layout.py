@@ -91,6 +91,7 @@ class Node:
     ``trouble``   why it did not answer; None exactly when it answered, and only then the
                   remaining fields mean something
     ``link_up``   replicas: in sync with the primary; ``syncing``: first copy under way
+    ``follows``   address at which a replica looks for its primary
     ``working``   it accepts commands: it sees a majority of the primaries
     ``offset``    bytes of the replication stream it has
     ``uptime``    seconds since the process started
@@ -110,6 +111,7 @@ class Node:
     slots: frozenset[int] = frozenset()
     link_up: bool = False
     syncing: bool = False
+    follows: tuple[str, int] | None = None
     working: bool = False
     offset: int = 0
     uptime: int = 0

@@ -80,6 +80,7 @@ def read_replies(node: Node, replies: list[Reply], wanted: Mapping[str, str]) ->
         primary_id=None if "master" in myself.flags else myself.primary_id,
         slots=myself.slots,
         link_up=facts.get("master_link_status") == "up",
+        follows=None if primary else _address(facts),
         working=facts.get("cluster_state") == "ok",
         syncing=facts.get("master_sync_in_progress") == "1",
         offset=int(facts.get("master_repl_offset" if primary else "slave_repl_offset", "0")),
@@ -115,6 +116,11 @@ def parse_nodes(text: str) -> list[Peer]:
             )
         )
     return rows
+
+
+def _address(facts: Mapping[str, str]) -> tuple[str, int] | None:
+    host, port = facts.get("master_host"), facts.get("master_port", "")
+    return (host, int(port)) if host and port.isdigit() else None
 
 
 def _slots(words: list[str]) -> frozenset[int]:

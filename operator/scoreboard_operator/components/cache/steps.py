@@ -75,7 +75,7 @@ async def _meet(wire: Wire, seen: Observed, node: Node, operation: Operation) ->
         there = {row.id: row for row in parse_nodes(await wire.command(node, "CLUSTER", "NODES"))}
         back = {row.id: row for row in parse_nodes(await wire.command(other, "CLUSTER", "NODES"))}
         rows = (there.get(other.id), back.get(node.id))
-        return all(row is not None and row.linked and row.pod is not None for row in rows)
+        return all(row is not None and "handshake" not in row.flags for row in rows)
 
     await _until(met, _MEET_SECONDS)
 

@@ -274,7 +274,9 @@ class _Planner:
             node = self.seen.nodes[place.pod]
             if node.id == owner.id or node.id not in self.joined_ids:
                 continue
-            if node.primary_id == owner.id or owner.id not in node.peers:
+            if owner.id not in node.peers:
+                continue
+            if node.primary_id == owner.id and not _looks_astray(node, owner):
                 continue
             if self._is_needed_elsewhere(node):
                 self.waiting.append(f"{node.pod} serves or guards other slots")
@@ -362,6 +364,16 @@ def _rows_of_others(joined: list[Node], answering: Mapping[str, Node]) -> dict[s
             if row.id not in answering and not row.flags & {"handshake"}:
                 rows.setdefault(row.id, []).append(row)
     return rows
+
+
+def _looks_astray(node: Node, owner: Node) -> bool:
+    """Whether a replica looks for its primary at an address that is not the primary's.
+
+    Redis 8.0 keeps a replica's old target when the table learns the new address otherwise than
+    from the primary itself; being told again whom to replicate mends it (seen when all pods came
+    back with each other's addresses).
+    """
+    return not node.link_up and node.follows not in (None, (owner.ip, owner.port))
 
 
 def _in_sync(node: Node, owner: Node) -> bool:

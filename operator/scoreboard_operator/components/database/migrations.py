@@ -17,6 +17,7 @@ from scoreboard_operator.components.build import (
     labels,
     metadata,
     pod_spec,
+    pod_trouble,
     secret_volume,
 )
 from scoreboard_operator.components.database import names
@@ -89,7 +90,7 @@ def state(board: Board, snapshot: Snapshot, shard: int) -> MigrationState:
 
 
 def _last_words(snapshot: Snapshot, job: str) -> str:
-    """The final line of the newest attempt that failed."""
+    """The final line of the newest attempt that failed, or why the newest does not start."""
     attempts = [
         pod
         for pod in snapshot.of_kind("Pod")
@@ -102,7 +103,9 @@ def _last_words(snapshot: Snapshot, job: str) -> str:
             lines = str(ended.get("message", "")).strip().splitlines()
             if ended.get("exitCode") and lines:
                 return lines[-1].removeprefix("scoreboard-migrate: error: ")[:300]
-    return ""
+    trouble = pod_trouble(attempts[0]) if attempts else ""
+    # These two are what every pod that is on its way says.
+    return "" if trouble in ("starting", "not ready yet") else trouble
 
 
 def _time(condition: dict[str, Any]) -> datetime | None:

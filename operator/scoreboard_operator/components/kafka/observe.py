@@ -34,22 +34,25 @@ async def observe(board: Board, snapshot: Snapshot, access: Access) -> Observed 
     if board.spec.kafka.mode == "external":
         return None
     key = (board.namespace, board.name)
-    if _password_login(board, snapshot) is None:
+    login = _password_login(board, snapshot)
+    if login is None:
         return Observed(problem="waiting for the Secrets of the brokers")
     if not any(build.pod_ready(pod) for pod in snapshot.pods(COMPONENT)):
         # Nobody is there to ask, and asking would take its whole timeout.
         _answers.pop(key, None)
         return Observed(problem="no broker is ready")
-    mark = _mark(board, snapshot)
+    mark = _mark(board, snapshot, login)
     kept = _answers.get(key)
-    if kept is not None and kept[0] == mark and time.monotonic() - kept[1] < REUSE_SECONDS:
+    if (
+        kept is not None
+        and kept[0] == mark
+        and time.monotonic() - kept[1] < REUSE_SECONDS
+        and _quiet(board, snapshot, kept[2])
+    ):
         return kept[2]
     asked = time.monotonic()
     observed = await _ask(board, snapshot)
-    if _quiet(board, snapshot, observed):
-        _answers[key] = (mark, asked, observed)
-    else:
-        _answers.pop(key, None)
+    _answers[key] = (mark, asked, observed)
     return observed
 
 
@@ -137,9 +140,10 @@ def _certificate_login(board: Board, snapshot: Snapshot) -> Login | None:
 
 
 def _quiet(board: Board, snapshot: Snapshot, observed: Observed) -> bool:
-    """Whether the answer may stand for a while: nothing is being mended or waited for."""
+    """Whether the answer may stand for a while: nothing is to be mended or waited for."""
     return (
         observed.problem is None
+        and not observed.by_certificate
         and len(observed.brokers) == len(board.zones)
         and not observed.out_of_sync
         and not pending(board, snapshot, observed)
@@ -148,9 +152,9 @@ def _quiet(board: Board, snapshot: Snapshot, observed: Observed) -> bool:
     )
 
 
-def _mark(board: Board, snapshot: Snapshot) -> str:
-    """Changes with anything that makes an earlier answer worthless."""
-    seen: list[object] = [board.uid, board.generation, board.spec.model_dump_json()]
+def _mark(board: Board, snapshot: Snapshot, login: Login) -> str:
+    """Changes with anything that makes an earlier answer worthless: a broker that came or went."""
+    seen: list[object] = [board.uid, login.fingerprint()]
     for pod in snapshot.pods(COMPONENT):
         containers = pod.get("status", {}).get("containerStatuses", [])
         restarts = [container.get("restartCount") for container in containers]
@@ -158,6 +162,4 @@ def _mark(board: Board, snapshot: Snapshot) -> str:
     for name in workloads(board):
         live = snapshot.get("StatefulSet", name) or {}
         seen.append(live.get("metadata", {}).get("generation"))
-    secret = snapshot.get("Secret", credentials_secret(board)) or {}
-    seen.append(secret.get("metadata", {}).get("resourceVersion"))
     return hashlib.sha256(repr(seen).encode()).hexdigest()

@@ -4,13 +4,14 @@
 ``desired``     Deployments, Services, budgets, accounts; the score service's rules
 ``observe``     nothing beyond the API server: readiness is the kubelet's finding
 ``steps``       none: they consist of objects only
+``rollout``     a new image waits for its schema
 ``status``      ScoreServiceReady, UserServiceReady, NotificationServiceReady
 """
 
 from functools import partial
 
 from scoreboard_operator.components.base import Component
-from scoreboard_operator.components.services import desired, observe, status, steps
+from scoreboard_operator.components.services import desired, observe, rollout, status, steps
 from scoreboard_operator.components.services.definition import DEFINITIONS, Definition
 
 AFTER = ("CertificatesReady", "DatabaseReady", "KafkaReady", "CacheReady")
@@ -25,6 +26,7 @@ def _component(definition: Definition) -> Component:
         observe=observe.observe,
         steps=steps.steps,
         after=AFTER,
+        gate=rollout.gate,
     )
 
 
