@@ -10,7 +10,8 @@ import msgspec
 
 from scoreboard.kit.problems import FieldError, Problem
 
-ACTION_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,49}$"
+ACTION_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,49}\Z"
+"""Nothing that JSON would have to escape; \\Z, because $ lets a final line feed through."""
 INT32: Final = 2**31 - 1
 
 
