@@ -33,16 +33,19 @@ def payload(kind: EventType, user_id: UUID, event_id: str, **fields: Any) -> byt
 async def add(connection: Any, kind: EventType, user_id: UUID, **fields: Any) -> None:
     """Insert an event into the outbox, in the caller's transaction on the user's shard."""
     event_id = str(uuid.uuid4())
+    headers = {
+        "event-id": event_id,
+        "event-type": kind,
+        "content-type": "application/json",
+        "schema-version": "1",
+    }
+    if "version" in fields:  # of the user; sessions have none, they only begin and end
+        headers["entity-version"] = str(fields["version"])
     await outbox.insert(
         connection,
         bucket=bucket_of(user_id),
         topic=TOPIC,
         key=str(user_id),
         payload=payload(kind, user_id, event_id, **fields),
-        headers={
-            "event-id": event_id,
-            "event-type": kind,
-            "content-type": "application/json",
-            "schema-version": "1",
-        },
+        headers=headers,
     )

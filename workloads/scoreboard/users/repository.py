@@ -130,6 +130,7 @@ class Repository:
                         new.id,
                         username=new.username,
                         display_name=new.display_name,
+                        version=1,
                     )
 
         await self._shards.for_user(new.id).run(work, idempotent=True)

@@ -250,7 +250,7 @@ PEOPLE = st.tuples(
 SLOW_INSERT = ["none"] * 4 + ["late"]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @example(people=[("anna", "a", 0, SLOW_INSERT), ("anna", "b", 12, [])], sweeps=[])
 @example(people=[("anna", "a", 0, SLOW_INSERT)], sweeps=[12])
 @given(people=st.lists(PEOPLE, min_size=1, max_size=4), sweeps=st.lists(START, max_size=2))
