@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -10,7 +12,8 @@ from rich.markup import escape
 
 from . import base_images, builder, demo, engine, install, kind, node_image, overview, tools
 from .images import Image, discover
-from .progress import Stage, console, elapsed, stage
+from .paths import cache
+from .progress import Stage, console, elapsed, finished, stage
 from .shell import ClusterError
 
 Names = Annotated[list[str] | None, typer.Argument(help="Image folders; all when left out.")]
@@ -22,7 +25,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 def up(sample: Annotated[bool, typer.Option(help="Also apply the sample.")] = True) -> None:
     """From whatever is there to a working Scoreboard; does only what is not done yet."""
     started = time.monotonic()
-    cluster()
+    cold = cluster()
     found = discover()
     with stage("images") as current:
         _build(current, found)
@@ -36,12 +39,14 @@ def up(sample: Annotated[bool, typer.Option(help="Also apply the sample.")] = Tr
         with stage("player") as current:
             player = demo.ensure_player(current)
         demo.tell(player)
-    console.print(f"Done in {elapsed(time.monotonic() - started)}.")
+    seconds = time.monotonic() - started
+    _note_times(seconds, cold=cold)
+    console.print(f"Done in {elapsed(seconds)}.")
 
 
 @app.command()
-def cluster() -> None:
-    """Only the engine, the tools and an empty three-zone cluster."""
+def cluster() -> bool:
+    """Only the engine, the tools and an empty three-zone cluster; True when it was made anew."""
     restricted = engine.restricted()
     with stage("engine") as current:
         engine.ensure(current)
@@ -55,8 +60,9 @@ def cluster() -> None:
         tools.ensure(current)
     with stage("cluster") as current:
         tools.ensure_kubectl(current, own_image=image.own)
-        kind.ensure(current, image, restricted=restricted)
+        made = kind.ensure(current, image, restricted=restricted)
         tools.ensure_kubectl(current, own_image=image.own)
+    return made
 
 
 @app.command()
@@ -127,6 +133,18 @@ def _load(current: Stage, found: list[Image]) -> None:
     nodes = kind.workers()
     loaded = builder.load(current, [image.reference for image in found], nodes)
     current.done(f"{len(loaded)} loaded into {len(nodes)} nodes")
+
+
+def _note_times(seconds: float, *, cold: bool) -> None:
+    """Append how long this run took, for `make bench-up` to print."""
+    entry = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 1),
+        "cold": cold,
+        "stages": {one.title: round(one.took, 1) for one in finished},
+    }
+    with cache("up-times.jsonl").open("a") as times:
+        times.write(json.dumps(entry) + "\n")
 
 
 def main() -> int:

@@ -52,7 +52,7 @@ def ensure(stage: Stage) -> None:
             report = diagnosis.of(NAMESPACE, NAME)
             raise ClusterError(f"{NAME} is not Ready: {'; '.join(awaited)}\n{report}")
         stage.say(" · ".join(awaited)[:160])
-        time.sleep(1)
+        time.sleep(2)
     stage.done("Ready")
 
 

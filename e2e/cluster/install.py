@@ -16,6 +16,9 @@ from .shell import ClusterError, attempt, run
 
 RELEASE = "scoreboard-operator"
 NAMESPACE = "scoreboard-system"
+STEADY = 3.0
+"""Seconds without a break that count as ready: a crashing pod is ready now and then."""
+
 LIMIT = 180.0
 """Seconds for the operator's replicas to be ready after an upgrade."""
 
@@ -97,10 +100,14 @@ def rollout(deployment: dict[str, dict[str, object]]) -> str:
 
 def _wait(stage: Stage) -> None:
     deadline = time.monotonic() + LIMIT
-    while lacking := waiting():
+    ready_since = time.monotonic()
+    while time.monotonic() - ready_since < STEADY:
+        if lacking := waiting():
+            ready_since = time.monotonic()
+            stage.say(lacking[0])
         if time.monotonic() > deadline:
-            raise ClusterError(f"the operator is not ready: {'; '.join(lacking)}\n{_last_words()}")
-        stage.say(lacking[0])
+            why = "; ".join(lacking) or "its pods come and go"
+            raise ClusterError(f"the operator is not ready: {why}\n{_last_words()}")
         time.sleep(1)
 
 

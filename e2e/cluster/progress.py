@@ -28,12 +28,17 @@ def elapsed(seconds: float) -> str:
     return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
 
 
+finished: list[Stage] = []
+"""The stages that ended well in this run, in order."""
+
+
 class Stage:
     """One stage of a longer job; `say` replaces the line that tells what it is doing."""
 
     def __init__(self, title: str) -> None:
         self.title = title
         self.result = ""
+        self.took = 0.0
         self.started = time.monotonic()
         self.log: Path = cache("logs", title.replace(" ", "-") + ".log")
         self._text = ""
@@ -90,10 +95,13 @@ class Stage:
         trace: TracebackType | None,
     ) -> None:
         self._stop.set()
+        self.took = self.seconds
         if self._thread is not None:
             self._thread.join()
         if self._status is not None:
             self._status.stop()
+        if error is None:
+            finished.append(self)
         mark = "[green]✓[/]" if error is None else "[red]✗[/]"
         text = escape(self.result) if error is None else f"[red]{kind.__name__ if kind else ''}[/]"
         console.print(f"{mark} [bold]{self.title}[/]  {text}  [dim]({elapsed(self.seconds)})[/]")
