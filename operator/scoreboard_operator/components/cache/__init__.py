@@ -5,6 +5,7 @@
 ``desired``      the Kubernetes objects
 ``client``       a short connection to one node
 ``observe``      what every node says of itself and the others
+``acquaintance`` who knows whom, read from the nodes' tables
 ``topology``     pure planning: from what was seen to the operations that mend it
 ``steps``        the operations as steps
 ``status``       the CacheReady condition, the node table, and when a zone may restart

@@ -25,8 +25,12 @@ Reply = Any
 """A string, a list or a :class:`ResponseError`, as the protocol has them."""
 
 
-class NodeUnreachableError(Exception):
+class NodeUnreachableError(ConnectionError):
     """A node could not be asked; the text says why, in a few words for people."""
+
+
+class NodeRefusedError(NodeUnreachableError):
+    """A node refused an operation: its state is another than the plan assumed."""
 
 
 class _PodConnection(Connection):

@@ -67,7 +67,8 @@ class Peer:
 
     ``pod`` is read from the announced host name and None while that is unknown;
     ``flags`` are Redis's own words (``master``, ``slave``, ``fail?``, ``fail``, ``handshake``,
-    ``noaddr``); ``linked`` is that node's view of its bus connection to the peer.
+    ``noaddr``); ``linked`` is that node's view of its bus connection to the peer,
+    ``epoch`` the highest configuration epoch it heard the peer claim.
     """
 
     id: str
@@ -78,6 +79,7 @@ class Peer:
     primary_id: str | None
     linked: bool
     slots: frozenset[int]
+    epoch: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class Node:
     ``link_up``   replicas: in sync with the primary; ``syncing``: first copy under way
     ``follows``   address at which a replica looks for its primary
     ``working``   it accepts commands: it sees a majority of the primaries
+    ``epoch``     age of its claim to its slots; the higher one wins
     ``offset``    bytes of the replication stream it has
     ``uptime``    seconds since the process started
     ``drift``     live settings that differ: name -> wanted value
@@ -113,6 +116,7 @@ class Node:
     syncing: bool = False
     follows: tuple[str, int] | None = None
     working: bool = False
+    epoch: int = 0
     offset: int = 0
     uptime: int = 0
     peers: Mapping[str, Peer] = field(default_factory=dict)

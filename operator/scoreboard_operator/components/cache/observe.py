@@ -79,6 +79,7 @@ def read_replies(node: Node, replies: list[Reply], wanted: Mapping[str, str]) ->
         id=myself.id,
         primary_id=None if "master" in myself.flags else myself.primary_id,
         slots=myself.slots,
+        epoch=myself.epoch,
         link_up=facts.get("master_link_status") == "up",
         follows=None if primary else _address(facts),
         working=facts.get("cluster_state") == "ok",
@@ -113,6 +114,7 @@ def parse_nodes(text: str) -> list[Peer]:
                 primary_id=None if fields[3] == "-" else fields[3],
                 linked=fields[7] == "connected",
                 slots=_slots(fields[8:]),
+                epoch=int(fields[6]),
             )
         )
     return rows

@@ -8,7 +8,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from redis.exceptions import ResponseError
 
 from scoreboard_operator.components.base import Access, Board, Snapshot, Step
-from scoreboard_operator.components.cache.client import NodeUnreachableError, Wire, wire
+from scoreboard_operator.components.cache.client import (
+    NodeRefusedError,
+    NodeUnreachableError,
+    Wire,
+    wire,
+)
 from scoreboard_operator.components.cache.layout import (
     Node,
     Observed,
@@ -21,7 +26,8 @@ from scoreboard_operator.components.cache.topology import Operation, plan
 
 _POLL_SECONDS = 0.1
 _MEET_SECONDS = 5.0
-_TAKE_OVER_SECONDS = 10.0
+_TAKE_OVER_SECONDS = 6.0
+"""Redis gives a manual failover five seconds and holds back writes meanwhile."""
 
 
 def steps(
@@ -41,7 +47,10 @@ def step_of(connection: Wire, observed: Observed, operation: Operation) -> Step:
     node = observed.nodes[operation.pod]
 
     async def run(access: Access) -> None:
-        await _ACTIONS[operation.kind](connection, observed, node, operation)
+        try:
+            await _ACTIONS[operation.kind](connection, observed, node, operation)
+        except ResponseError as error:
+            raise NodeRefusedError(f"{node.pod} refused {operation.kind}: {error}") from error
 
     return Step(f"cache-{operation.kind} {operation.pod}", _detail(operation), run)
 
@@ -52,6 +61,7 @@ def _detail(operation: Operation) -> str:
         "meet": f"introduce {operation.target} to {operation.pod}",
         "forget": f"{operation.pod} forgets node {operation.target[:8]}",
         "addslots": f"give slots {slots_text(operation.slots)} to {operation.pod}",
+        "bump": f"renew the claim of {operation.pod}",
         "replicate": f"make {operation.pod} a replica of {operation.target}",
         "takeover": f"{operation.pod} takes over without a vote",
         "force": f"{operation.pod} takes over by vote",
@@ -92,6 +102,11 @@ async def _add_slots(wire: Wire, seen: Observed, node: Node, operation: Operatio
     bounds = [bound for pair in in_ranges(operation.slots) for bound in pair]
     await wire.command(node, "CLUSTER", "ADDSLOTSRANGE", *bounds)
     # The newest claim must win against a former owner that returns with an old nodes.conf.
+    await _bump(wire, seen, node, operation)
+
+
+async def _bump(wire: Wire, seen: Observed, node: Node, operation: Operation) -> None:
+    """Give a node's claim the highest epoch it knows of, unless it has it."""
     await wire.command(node, "CLUSTER", "BUMPEPOCH")
 
 
@@ -123,19 +138,23 @@ async def _take_over(wire: Wire, seen: Observed, node: Node, operation: Operatio
         info = parse_info(await wire.command(node, "INFO", "replication"))
         return info.get("role") == "master"
 
-    await _until(primary, _TAKE_OVER_SECONDS)
+    if not await _until(primary, _TAKE_OVER_SECONDS):
+        raise NodeRefusedError(f"{node.pod} did not become primary in {_TAKE_OVER_SECONDS:.0f} s")
+    # Makes sure that the new claim is the newest (see topology, rule "bump").
+    await _bump(wire, seen, node, operation)
 
 
-async def _until(condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
-    """Poll until the condition holds or time is up; the next pass sees what came of it."""
+async def _until(condition: Callable[[], Awaitable[bool]], seconds: float) -> bool:
+    """Poll until the condition holds; False when time is up or a node went away meanwhile."""
     end = asyncio.get_running_loop().time() + seconds
     while asyncio.get_running_loop().time() < end:
         try:
             if await condition():
-                return
+                return True
         except (NodeUnreachableError, ResponseError):
-            return
+            return False
         await asyncio.sleep(_POLL_SECONDS)
+    return False
 
 
 _ACTIONS: dict[str, Callable[[Wire, Observed, Node, Operation], Awaitable[None]]] = {
@@ -143,6 +162,7 @@ _ACTIONS: dict[str, Callable[[Wire, Observed, Node, Operation], Awaitable[None]]
     "meet": _meet,
     "forget": _forget,
     "addslots": _add_slots,
+    "bump": _bump,
     "replicate": _replicate,
     "takeover": _take_over,
     "force": _take_over,

@@ -17,9 +17,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from scoreboard_operator.components.cache.layout import Node, Observed, Peer, slots_text
+from scoreboard_operator.components.cache.acquaintance import (
+    in_sync,
+    know_each_other,
+    looks_astray,
+    main_group,
+    rows_of_silent,
+)
+from scoreboard_operator.components.cache.layout import Node, Observed, slots_text
 
-Kind = Literal["config", "meet", "takeover", "force", "forget", "addslots", "replicate", "failover"]
+Kind = Literal[
+    "config", "meet", "takeover", "force", "forget", "addslots", "bump", "replicate", "failover"
+]
 
 SETTLE_SECONDS = 10
 """A returned node serves as replica this long before it gets its primary role back, so that a
@@ -28,10 +37,6 @@ pod that crashes at start does not drag its range along."""
 PATIENCE_SECONDS = 60
 """How long a replica's pod waits for its range's preferred primary before it takes slots nobody
 serves."""
-
-MAX_LAG_BYTES = 1 << 20
-"""A replica further behind than this is not handed the primary role; the hand-over stops writes
-until it has caught up."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +81,9 @@ class _Planner:
         self.held_zones = held_zones
         self.answering = seen.answering()
         self.by_id = {node.id: node for node in self.answering}
-        self.joined = _joined(self.answering)
+        self.joined = main_group(self.answering)
         self.joined_ids = {node.id for node in self.joined}
-        self.rows = _rows_of_others(self.joined, self.by_id)
+        self.rows = rows_of_silent(self.joined, self.by_id)
         self.ghosts = {peer_id for peer_id in self.rows if self._is_ghost(peer_id)}
         self.keep: set[str] = set()
         self.meets: list[Operation] = []
@@ -86,6 +91,7 @@ class _Planner:
         self.forgets: list[Operation] = []
         self.assigns: list[Operation] = []
         self.follows: list[Operation] = []
+        self.bumps: list[Operation] = []
         self.moves: list[Operation] = []
         self.waiting: list[str] = []
 
@@ -104,7 +110,15 @@ class _Planner:
             owner = self._assign(part)
             if owner is not None:
                 self._follow(part, owner)
-        mending = [*self.meets, *self.rescues, *self.forgets, *self.assigns, *self.follows]
+        self._bump()
+        mending = [
+            *self.meets,
+            *self.rescues,
+            *self.forgets,
+            *self.assigns,
+            *self.bumps,
+            *self.follows,
+        ]
         if not mending:
             self._move_back()
         return Plan((*config, *mending, *self.moves[:1]), tuple(self.waiting))
@@ -161,7 +175,7 @@ class _Planner:
                 self.meets.append(_meeting(first, node, why))
         for index, one in enumerate(self.joined):
             for other in self.joined[index + 1 :]:
-                if not _know_each_other(one, other):
+                if not know_each_other(one, other):
                     why = f"{other.pod} is not connected to {one.pod}"
                     self.meets.append(_meeting(one, other, why))
 
@@ -276,7 +290,7 @@ class _Planner:
                 continue
             if owner.id not in node.peers:
                 continue
-            if node.primary_id == owner.id and not _looks_astray(node, owner):
+            if node.primary_id == owner.id and not looks_astray(node, owner):
                 continue
             if self._is_needed_elsewhere(node):
                 self.waiting.append(f"{node.pod} serves or guards other slots")
@@ -285,6 +299,18 @@ class _Planner:
             self.follows.append(
                 Operation("replicate", node.pod, why, target=owner.pod, target_id=owner.id)
             )
+
+    def _bump(self) -> None:
+        """Renew a primary's claim that is older than what the others heard of it.
+
+        Redis 8.0 can count the votes of a former election when a replica is promoted twice
+        within seconds; it then serves by an old claim, and nobody votes for its replica.
+        """
+        for node in self.joined:
+            heard = [other.peers[node.id].epoch for other in self.joined if node.id in other.peers]
+            if node.is_primary and node.slots and max(heard, default=0) > node.epoch:
+                why = "its claim is older than what the others heard"
+                self.bumps.append(Operation("bump", node.pod, why))
 
     def _is_needed_elsewhere(self, node: Node) -> bool:
         """Whether a node serves slots, or has the only copy of a silent primary's."""
@@ -307,80 +333,12 @@ class _Planner:
             text = slots_text(self.seen.layout.slots(place.part))
             if place.zone in self.held_zones:
                 self.waiting.append(f"slots {text}: {place.zone} is to be restarted first")
-            elif not _in_sync(node, owner) or node.uptime < SETTLE_SECONDS:
+            elif not in_sync(node, owner) or node.uptime < SETTLE_SECONDS:
                 self.waiting.append(f"slots {text}: {node.pod} is catching up with {owner.pod}")
             else:
                 why = f"preferred primary of slots {text}"
                 self.moves.append(Operation("failover", node.pod, why, target=owner.pod))
 
 
-def _joined(answering: list[Node]) -> list[Node]:
-    """The main group: the best connected node and everyone it shares knowledge with."""
-
-    def weight(node: Node) -> tuple[int, bool, int]:
-        friends = sum(1 for other in answering if _in_tables(node, other))
-        return (friends, bool(node.slots), len(node.peers))
-
-    if not answering:
-        return []
-    first = max(answering, key=weight)
-    others = [node for node in answering if node is not first and _in_tables(first, node)]
-    return [first, *others]
-
-
-def _in_tables(one: Node, other: Node) -> bool:
-    """Whether two nodes have each other in their tables, past the handshake."""
-    there, back = one.peers.get(other.id), other.peers.get(one.id)
-    return (
-        there is not None
-        and back is not None
-        and not there.flags & {"handshake"}
-        and not back.flags & {"handshake"}
-    )
-
-
-def _know_each_other(one: Node, other: Node) -> bool:
-    """Whether two nodes are in each other's tables and can reach each other."""
-    return _in_tables(one, other) and _can_find(one, other) and _can_find(other, one)
-
-
-def _can_find(one: Node, other: Node) -> bool:
-    """Whether a node is linked to another, or at least looks for it at the right address."""
-    row = one.peers[other.id]
-    return row.linked or (
-        (row.ip, row.port) == (other.ip, other.port) and "noaddr" not in row.flags
-    )
-
-
 def _meeting(one: Node, other: Node, why: str) -> Operation:
     return Operation("meet", one.pod, why, target=other.pod, target_id=other.id)
-
-
-def _rows_of_others(joined: list[Node], answering: Mapping[str, Node]) -> dict[str, list[Peer]]:
-    """Rows of the joined nodes' tables about nodes that did not answer, by node id."""
-    rows: dict[str, list[Peer]] = {}
-    for node in joined:
-        for row in node.peers.values():
-            if row.id not in answering and not row.flags & {"handshake"}:
-                rows.setdefault(row.id, []).append(row)
-    return rows
-
-
-def _looks_astray(node: Node, owner: Node) -> bool:
-    """Whether a replica looks for its primary at an address that is not the primary's.
-
-    Redis 8.0 keeps a replica's old target when the table learns the new address otherwise than
-    from the primary itself; being told again whom to replicate mends it (seen when all pods came
-    back with each other's addresses).
-    """
-    return not node.link_up and node.follows not in (None, (owner.ip, owner.port))
-
-
-def _in_sync(node: Node, owner: Node) -> bool:
-    """Whether a replica may become primary without anyone noticing."""
-    return (
-        node.link_up
-        and not node.syncing
-        and node.ready
-        and owner.offset - node.offset <= MAX_LAG_BYTES
-    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -192,3 +194,41 @@ def test_converges_from_any_state_and_loses_nothing(
     last = passes(model)
     assert last.operations == ()
     assert_preferred(model)
+
+
+def test_a_replica_that_looks_at_an_old_address_is_told_again() -> None:
+    model = formed()
+    seen = model.observe()
+    astray = replace(seen.nodes["b-1"], link_up=False, follows=("b-1", 6379))
+    decision = plan(replace(seen, nodes={**seen.nodes, "b-1": astray}))
+    assert kinds(decision) == [("replicate", "b-1")]
+    waiting = replace(astray, follows=("a-0", 6379))
+    assert plan(replace(seen, nodes={**seen.nodes, "b-1": waiting})).operations == ()
+
+
+def test_a_lost_primary_is_not_forgotten_while_its_replica_may_live() -> None:
+    model = formed()
+    model.delete("a-0")
+    model.hide("b-1", True)
+    decision = plan(model.observe())
+    assert decision.operations == ()
+    assert "a replica of the lost a-0 does not answer" in decision.waiting[0]
+
+
+def test_drifted_settings_are_set_live() -> None:
+    seen = formed().observe()
+    changed = replace(seen.nodes["c-0"], drift={"maxmemory": "5"})
+    decision = plan(replace(seen, nodes={**seen.nodes, "c-0": changed}))
+    assert [(op.kind, op.pod, op.settings) for op in decision.operations] == [
+        ("config", "c-0", {"maxmemory": "5"})
+    ]
+
+
+def test_a_claim_older_than_what_others_heard_is_renewed() -> None:
+    seen = formed().observe()
+    owner = seen.nodes["a-0"]
+    other = seen.nodes["c-0"]
+    row = replace(other.peers[owner.id], epoch=owner.epoch + 1)
+    other = replace(other, peers={**other.peers, owner.id: row})
+    decision = plan(replace(seen, nodes={**seen.nodes, "c-0": other}))
+    assert kinds(decision) == [("bump", "a-0")]

@@ -1,0 +1,79 @@
+"""Who knows whom: what the nodes' tables tell about each other. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from scoreboard_operator.components.cache.layout import Node, Peer
+
+MAX_LAG_BYTES = 1 << 20
+"""A replica further behind than this is not handed the primary role; the hand-over stops writes
+until it has caught up."""
+
+
+def main_group(answering: list[Node]) -> list[Node]:
+    """The main group: the best connected node and everyone it shares knowledge with."""
+
+    def weight(node: Node) -> tuple[int, bool, int]:
+        friends = sum(1 for other in answering if in_tables(node, other))
+        return (friends, bool(node.slots), len(node.peers))
+
+    if not answering:
+        return []
+    first = max(answering, key=weight)
+    others = [node for node in answering if node is not first and in_tables(first, node)]
+    return [first, *others]
+
+
+def in_tables(one: Node, other: Node) -> bool:
+    """Whether two nodes have each other in their tables, past the handshake."""
+    there, back = one.peers.get(other.id), other.peers.get(one.id)
+    return (
+        there is not None
+        and back is not None
+        and not there.flags & {"handshake"}
+        and not back.flags & {"handshake"}
+    )
+
+
+def know_each_other(one: Node, other: Node) -> bool:
+    """Whether two nodes are in each other's tables and can reach each other."""
+    return in_tables(one, other) and can_find(one, other) and can_find(other, one)
+
+
+def can_find(one: Node, other: Node) -> bool:
+    """Whether a node is linked to another, or at least looks for it at the right address."""
+    row = one.peers[other.id]
+    return row.linked or (
+        (row.ip, row.port) == (other.ip, other.port) and "noaddr" not in row.flags
+    )
+
+
+def rows_of_silent(joined: list[Node], answering: Mapping[str, Node]) -> dict[str, list[Peer]]:
+    """Rows of the joined nodes' tables about nodes that did not answer, by node id."""
+    rows: dict[str, list[Peer]] = {}
+    for node in joined:
+        for row in node.peers.values():
+            if row.id not in answering and not row.flags & {"handshake"}:
+                rows.setdefault(row.id, []).append(row)
+    return rows
+
+
+def looks_astray(node: Node, owner: Node) -> bool:
+    """Whether a replica looks for its primary at an address that is not the primary's.
+
+    Redis 8.0 keeps a replica's old target when the table learns the new address otherwise than
+    from the primary itself; being told again whom to replicate mends it (seen when all pods came
+    back with each other's addresses).
+    """
+    return not node.link_up and node.follows not in (None, (owner.ip, owner.port))
+
+
+def in_sync(node: Node, owner: Node) -> bool:
+    """Whether a replica may become primary without anyone noticing."""
+    return (
+        node.link_up
+        and not node.syncing
+        and node.ready
+        and owner.offset - node.offset <= MAX_LAG_BYTES
+    )
