@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import redis.exceptions
 import structlog
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import SSLConnection
@@ -21,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 
 from scoreboard.kit import postgres
-from scoreboard.kit.settings import Settings, SettingsError, WatchedFile, parse_nodes
+from scoreboard.kit.settings import Settings, WatchedFile, parse_nodes
 
 T = TypeVar("T")
 log = structlog.get_logger("scoreboard.cache")
@@ -174,17 +173,9 @@ class Cache:
                     client = await self._connect()
                 async with asyncio.timeout(self._call_seconds):
                     result = await command(client)
-        except (
-            redis.exceptions.RedisError,
-            OSError,
-            TimeoutError,
-            SettingsError,
-            # redis-py lets these escape while a cluster changes its shape under it.
-            KeyError,
-            IndexError,
-            ValueError,
-            AttributeError,
-        ) as error:
+        except Exception as error:
+            # Everything, because "never the reason a request fails" is the promise: redis-py lets
+            # all kinds escape (also of uvloop and of its own) while nodes come and go under it.
             self._failed(error)
             return None
         self._failures = 0
