@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from . import gobuild, node_image
+from . import node_image
 from .paths import cache
 from .progress import Stage
 from .shell import ClusterError, attempt, run
@@ -85,6 +85,8 @@ def _install(stage: Stage) -> None:
     env = {"DEBIAN_FRONTEND": "noninteractive"}
     run(stage, ["apt-get", "-q", "update"], env=env)
     wanted = [name for name in PACKAGES if not (name == "docker.io" and shutil.which("dockerd"))]
+    if not shutil.which("docker") and attempt(["apt-cache", "show", "docker-cli"]).returncode == 0:
+        wanted.append("docker-cli")  # a package of its own in newer Debians
     run(stage, ["apt-get", "install", "-y", "-q", "--no-install-recommends", *wanted], env=env)
 
 
@@ -95,7 +97,6 @@ def _start(stage: Stage) -> None:
     folder = cache("engine", "dockerd.log").parent
     runtime = None
     if restricted():
-        gobuild.require_go()
         runtime = node_image.runtime_shim(stage)
     settings = configuration(Path("/etc/docker/daemon.json"), runtime)
     path = folder / "daemon.json"

