@@ -1,20 +1,25 @@
 """Roles, their passwords and the database of a shard, put right through the local socket.
 
 Runs as Patroni's ``post_init`` (with a connection string) when the shard is created, and as its
-``on_start``, ``on_role_change`` and ``on_reload`` callback (with action, role and cluster) from
-then on: a changed password Secret reloads Patroni, and the operator asks for a reload when it
-finds a role missing. Only the primary acts; what is right already is not written again.
+``on_reload`` callback (with action, role and cluster) from then on: a changed password Secret
+reloads Patroni, and the operator asks for a reload when it finds a role missing. Only the primary
+acts; what is right already is not written again. The driver is imported late, because a replica's
+reload should cost nothing.
 """
+
+from __future__ import annotations
 
 import base64
 import hashlib
 import hmac
 import os
 import sys
+from typing import TYPE_CHECKING
 
-import psycopg
 import settings
-from psycopg import sql
+
+if TYPE_CHECKING:
+    import psycopg
 
 DATABASE = "scoreboard"
 
@@ -68,6 +73,8 @@ def verifier_matches(verifier: str | None, password: str) -> bool:
 
 def ensure(connection: psycopg.Connection) -> list[str]:
     """Create and correct roles and database; returns what was changed, without passwords."""
+    from psycopg import sql
+
     changed = []
     passwords = {key: settings.password(key) for key, _ in LOGINS.values()}
     stored = dict(connection.execute("select rolname, rolpassword from pg_authid").fetchall())
@@ -108,6 +115,8 @@ def ensure(connection: psycopg.Connection) -> list[str]:
 
 def grant(connection: psycopg.Connection) -> None:
     """Rights that belong to the cluster; those on tables belong to the migrations."""
+    from psycopg import sql
+
     services = sql.SQL(", ").join(
         sql.Identifier(role) for role in LOGINS if role not in ("replicator", "rewind_user")
     )
@@ -129,6 +138,8 @@ def main(arguments: list[str]) -> int:
     """Exit code 0 when everything is right or this member is not the primary."""
     if len(arguments) == 3 and arguments[1] not in ("primary", "master"):
         return 0
+    import psycopg
+
     try:
         with psycopg.connect(
             host="/run/pg",

@@ -168,7 +168,7 @@ def local(board: Board) -> dict[str, Any]:
             "use_unix_socket": True,
             "use_unix_socket_repl": True,
             "basebackup": [{"checkpoint": "fast"}],
-            "callbacks": dict.fromkeys(("on_start", "on_role_change", "on_reload"), _ROLES),
+            "callbacks": {"on_reload": _ROLES},
             "parameters": {
                 "unix_socket_directories": _SOCKETS,
                 "ssl": "on",

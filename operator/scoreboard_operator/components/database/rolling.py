@@ -37,13 +37,18 @@ def hold(board: Board, snapshot: Snapshot, observed: Any, workload: Object) -> s
 
 
 def ready_to_move(board: Board, snapshot: Snapshot, shard: ShardState) -> MemberState | None:
-    """The replica that should take over before the leader is replaced, when all are up to date."""
+    """The replica that should take over before the leader is replaced, when all are up to date.
+
+    The most preferred one, and only once it confirms writes: waiting a moment for that is cheaper
+    than a second switchover.
+    """
     replicas = shard.replicas
     if any(outdated(board, snapshot, r.member) for r in replicas):
         return None
     if not all(shard.healthy(r) and _current(snapshot, r.member) for r in replicas):
         return None
-    return max(replicas, key=lambda r: (r.synchronous, r.member.preference), default=None)
+    target = max(replicas, key=lambda r: r.member.preference, default=None)
+    return target if target is not None and target.synchronous else None
 
 
 def outdated(board: Board, snapshot: Snapshot, member: Member) -> bool:

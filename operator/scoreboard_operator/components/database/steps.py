@@ -148,7 +148,9 @@ def _restart(
         return _restart_of(board, snapshot, shard.leader)
     if replicas:
         return _restart_of(board, snapshot, min(replicas, key=_preference).member)
-    target = max(shard.replicas, key=lambda m: (m.synchronous, m.member.preference))
+    target = rolling.ready_to_move(board, snapshot, shard)
+    if target is None:
+        return None
     return _switchover(board, snapshot, shard.leader, target.member, "to restart the primary")
 
 
