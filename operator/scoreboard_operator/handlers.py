@@ -63,12 +63,16 @@ async def _until(stopped: kopf.DaemonStopped) -> None:
     await stopped.wait()
 
 
-async def operate(env: Environment, bells: Bells, pulse: Pulse, stop: asyncio.Event) -> None:
-    """Run kopf until ``stop`` is set."""
+async def operate(
+    env: Environment, bells: Bells, pulse: Pulse, identity: str, stop: asyncio.Event
+) -> None:
+    """Run kopf under the name ``identity`` until ``stop`` is set."""
     await kopf.operator(
         registry=registry_for(env, bells, pulse),
         settings=settings(),
         clusterwide=True,
         standalone=True,
+        # kopf would look for a user name otherwise, which a container need not have.
+        identity=identity,  # type: ignore[arg-type]
         stop_flag=stop,
     )

@@ -50,19 +50,16 @@ async def run() -> None:
         loop.add_signal_handler(number, stop.set)
 
     client = await KubeClient.connect()
-    lease = Lease(
-        client,
-        os.environ.get("POD_NAMESPACE", "scoreboard-system"),
-        "scoreboard-operator",
-        os.environ.get("POD_NAME", f"local-{os.getpid()}"),
-    )
+    identity = os.environ.get("POD_NAME", f"local-{os.getpid()}")
+    namespace = os.environ.get("POD_NAMESPACE", "scoreboard-system")
+    lease = Lease(client, namespace, "scoreboard-operator", identity)
     health = Health()
     runner = await serve(health, HTTP_PORT)
     try:
         if await _first(lease.acquire(), stop.wait()) == 0:
             LEADER.set(1)
-            log.info("leading", identity=os.environ.get("POD_NAME", "local"))
-            await _lead(client, lease, health, stop)
+            log.info("leading", identity=identity)
+            await _lead(client, lease, health, identity, stop)
             await lease.release()
     finally:
         LEADER.set(0)
@@ -70,14 +67,16 @@ async def run() -> None:
         await client.close()
 
 
-async def _lead(client: KubeClient, lease: Lease, health: Health, stop: asyncio.Event) -> None:
+async def _lead(
+    client: KubeClient, lease: Lease, health: Health, identity: str, stop: asyncio.Event
+) -> None:
     bells, pulse = Bells(), Pulse()
     cache = ObjectCache(client, bells.ring)
     env = Environment(client, cache, COMPONENTS, default_images())
     await cache.start()
     health.lead(cache, pulse)
     halt = asyncio.Event()
-    operating = asyncio.create_task(handlers.operate(env, bells, pulse, halt))
+    operating = asyncio.create_task(handlers.operate(env, bells, pulse, identity, halt))
     holding = asyncio.create_task(lease.hold())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({operating, holding, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -136,6 +136,8 @@ def _failure() -> dict[str, str]:
         # Leaders go home to their zones soon after a rolling restart.
         "leader.imbalance.check.interval.seconds": "60",
         "group.initial.rebalance.delay.ms": "0",
+        # The controller marks an idle metadata log this often, with a synced write on each node.
+        "metadata.max.idle.interval.ms": "2000",
     }
 
 
