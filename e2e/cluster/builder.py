@@ -16,7 +16,7 @@ from .progress import Stage
 from .shell import ClusterError, attempt, output, run
 
 MAVEN = ".host/settings.xml"
-KEPT = 3
+KEPT = 4
 """Older builds of an image that are kept, so that going back to a branch costs nothing."""
 
 
@@ -67,10 +67,7 @@ def builder_choice() -> dict[str, str]:
 
 def _forget_older(name: str) -> None:
     """Remove all but the newest builds of an image; one that a container uses stays."""
-    listed = output(
-        ["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", f"scoreboard/{name}"]
-    ).split()
-    for reference in listed[KEPT:]:
+    for reference in _references(f"scoreboard/{name}")[KEPT:]:
         attempt(["docker", "image", "rm", reference])
 
 
@@ -80,16 +77,16 @@ def load(stage: Stage, references: Sequence[str], nodes: Sequence[str]) -> list[
     wanted = sorted(set().union(*lacking.values())) if lacking else []
     if not wanted:
         return []
-    archive = cache("load", "images.tar")
-    stage.say(f"saving {len(wanted)} images")
-    run(stage, ["docker", "save", "-o", str(archive), *wanted])
     targets = [node for node, missing in lacking.items() if missing]
-    stage.say(f"loading {len(wanted)} images into {', '.join(targets)}")
-    try:
+    with tempfile.TemporaryDirectory(prefix="load-", dir=cache("load").parent) as folder:
+        archive = Path(folder) / "images.tar"
+        stage.say(f"saving {len(wanted)} images")
+        run(stage, ["docker", "save", "-o", str(archive), *wanted])
+        stage.say(f"loading {len(wanted)} images into {', '.join(targets)}")
         with ThreadPoolExecutor(len(targets)) as pool:
             list(pool.map(lambda node: _import(node, archive), targets))
-    finally:
-        archive.unlink(missing_ok=True)
+    for node in targets:
+        _forget_in(node, keep=references)
     return wanted
 
 
@@ -97,6 +94,26 @@ def in_node(node: str) -> set[str]:
     """References of the images a node has, as they are written here (no docker.io/ in front)."""
     listed = output(["docker", "exec", node, "ctr", "-n", "k8s.io", "images", "ls", "-q"])
     return {line.removeprefix("docker.io/") for line in listed.split()}
+
+
+def _forget_in(node: str, keep: Sequence[str]) -> None:
+    """Remove builds from a node that neither the engine keeps nor a container there uses."""
+    kept = {*keep, *_references("scoreboard/*"), *_used_in(node)}
+    ours = {image for image in in_node(node) if image.startswith("scoreboard/")}
+    if old := sorted(ours - kept):
+        attempt(["docker", "exec", node, "ctr", "-n", "k8s.io", "images", "rm", *old])
+
+
+def _used_in(node: str) -> set[str]:
+    listed = output(["docker", "exec", node, "ctr", "-n", "k8s.io", "containers", "ls"])
+    rows = [line.split() for line in listed.splitlines()]
+    return {row[1].removeprefix("docker.io/") for row in rows if len(row) > 1}
+
+
+def _references(pattern: str) -> list[str]:
+    """References of the engine's images, newest first."""
+    template = "{{.Repository}}:{{.Tag}}"
+    return output(["docker", "image", "ls", "--format", template, pattern]).split()
 
 
 def _import(node: str, archive: Path) -> None:

@@ -13,7 +13,7 @@ from rich.markup import escape
 from . import base_images, builder, demo, engine, install, kind, node_image, overview, tools
 from .images import Image, discover
 from .paths import cache
-from .progress import Stage, console, elapsed, finished, stage
+from .progress import Stage, alone, console, elapsed, finished, stage
 from .shell import ClusterError
 
 Names = Annotated[list[str] | None, typer.Argument(help="Image folders; all when left out.")]
@@ -24,8 +24,13 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 @app.command()
 def up(sample: Annotated[bool, typer.Option(help="Also apply the sample.")] = True) -> None:
     """From whatever is there to a working Scoreboard; does only what is not done yet."""
+    with alone():
+        _up(sample=sample)
+
+
+def _up(*, sample: bool) -> None:
     started = time.monotonic()
-    cold = cluster()
+    cold = _cluster()
     found = discover()
     with stage("images") as current:
         _build(current, found)
@@ -45,8 +50,14 @@ def up(sample: Annotated[bool, typer.Option(help="Also apply the sample.")] = Tr
 
 
 @app.command()
-def cluster() -> bool:
-    """Only the engine, the tools and an empty three-zone cluster; True when it was made anew."""
+def cluster() -> None:
+    """Only the engine, the tools and an empty three-zone cluster."""
+    with alone():
+        _cluster()
+
+
+def _cluster() -> bool:
+    """Returns whether the cluster was made anew."""
     restricted = engine.restricted()
     with stage("engine") as current:
         engine.ensure(current)
@@ -103,7 +114,7 @@ def references(names: Names = None) -> None:
 @app.command()
 def down() -> None:
     """Delete the cluster. The engine, images and caches stay, so that the next `up` is quick."""
-    with stage("down") as current:
+    with alone(), stage("down") as current:
         kind.delete()
         current.done("the cluster is gone")
 

@@ -19,7 +19,10 @@ START_LIMIT = 60.0
 
 CAP_SYS_RESOURCE = 24
 PACKAGES = ("docker.io", "iptables", "debootstrap", "kmod")
-PIDFILE = Path("/var/run/docker.pid")
+PIDFILES = {
+    "dockerd": Path("/var/run/docker.pid"),
+    "containerd": Path("/var/run/docker/containerd/containerd.pid"),
+}
 
 BRIDGE = "198.18.0.1/24"
 POOL = {"base": "198.18.64.0/18", "size": 24}
@@ -92,7 +95,8 @@ def _install(stage: Stage) -> None:
 
 def _start(stage: Stage) -> None:
     """Start dockerd as a process of its own session, which outlives this one."""
-    clear_stale_pid(PIDFILE)
+    for name, path in PIDFILES.items():
+        clear_stale_pid(path, name)
     raise_limits()
     folder = cache("engine", "dockerd.log").parent
     runtime = None
@@ -138,16 +142,16 @@ def configuration(own: Path, runtime: Path | None) -> dict[str, object]:
     return settings
 
 
-def clear_stale_pid(path: Path) -> None:
-    """Remove the pid file of a dockerd that is gone: its number may be another process by now."""
+def clear_stale_pid(path: Path, name: str) -> None:
+    """Remove the pid file of a program that is gone: its number may be another process by now."""
     if not path.is_file():
         return
     pid = path.read_text().strip()
     try:
-        name = Path(f"/proc/{pid}/comm").read_text().strip() if pid else ""
+        found = Path(f"/proc/{pid}/comm").read_text().strip() if pid else ""
     except OSError:
-        name = ""
-    if name != "dockerd":
+        found = ""
+    if found != name:
         path.unlink()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import sys
 import threading
 import time
@@ -106,6 +107,18 @@ class Stage:
         text = escape(self.result) if error is None else f"[red]{kind.__name__ if kind else ''}[/]"
         console.print(f"{mark} [bold]{self.title}[/]  {text}  [dim]({elapsed(self.seconds)})[/]")
         sys.stdout.flush()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Wait until no other run on this machine is changing the cluster."""
+    with cache("lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.print("Another run is changing the cluster; waiting for it to end.")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

@@ -26,7 +26,7 @@ def test_missing_capability_is_read_from_the_bounding_set(mask: str, expected: b
 def test_pid_file_of_anything_but_a_dockerd_is_removed(tmp_path: Path, pid: str) -> None:
     path = tmp_path / "docker.pid"
     path.write_text(pid)
-    engine.clear_stale_pid(path)
+    engine.clear_stale_pid(path, "dockerd")
     assert not path.exists()
 
 
