@@ -6,12 +6,15 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scoreboard_operator.api.scoreboard import ScoreboardSpec
 from scoreboard_operator.components.base import ZONE_LABEL, Board, ImageSet, Snapshot
 from scoreboard_operator.components.services import COMPONENTS
+
+# A busy machine must not fail a property for being slow.
+CALM = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 
 ZONES = ("zone-a", "zone-b", "zone-c")
 NAMES = ("score", "user", "notification")
@@ -188,6 +191,7 @@ def test_rules_are_what_the_score_service_reads() -> None:
     }
 
 
+@CALM
 @given(
     maximum=st.integers(1, 2_000_000_000),
     operator=st.sampled_from(["sum", "best", "last"]),
@@ -203,6 +207,7 @@ def test_rules_change_touches_nothing_but_their_file(
     assert set(before) == set(after)
 
 
+@CALM
 @given(replicas=st.integers(2, 50))
 def test_more_score_replicas_touch_score_deployments_only(replicas: int) -> None:
     before = everything(board())
