@@ -63,7 +63,7 @@ def demo(standing: BoardHandle) -> BoardHandle:
 
 @pytest.fixture
 def new_player(demo: BoardHandle) -> Iterator[Callable[[], Player]]:
-    """Makes players who are registered and logged in; their accounts go when the test ends."""
+    """Makes players who are registered and logged in; they give their points back at the end."""
     made: list[Player] = []
 
     def make() -> Player:
@@ -72,7 +72,7 @@ def new_player(demo: BoardHandle) -> Iterator[Callable[[], Player]]:
 
     yield make
     for player in made:
-        player.leave()
+        player.step_down()
 
 
 @pytest.fixture(scope="session")
