@@ -6,10 +6,10 @@ KafkaUnavailable, and `PartitionReader` is simply started again by its owner.
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import aiokafka.errors
 import structlog
@@ -18,12 +18,17 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from scoreboard.kit import postgres
 from scoreboard.kit.settings import Settings, SettingsError, WatchedFile
 
+T = TypeVar("T")
 log = structlog.get_logger("scoreboard.kafka")
 
 REQUEST_MS: Final = 10_000
 METADATA_MS: Final = 10_000
 """New partitions and moved leaders are noticed within this time even when nothing fails."""
-STOP_SECONDS: Final = 5.0
+START_SECONDS: Final = 15.0
+ANSWER_SECONDS: Final = 5.0
+SEND_SECONDS: Final = 15.0
+"""Longer than aiokafka's own limit (REQUEST_MS), which normally decides."""
+STOP_SECONDS: Final = 3.0
 
 
 class KafkaUnavailable(ConnectionError):  # noqa: N818  a state of the world, not a bug
@@ -125,6 +130,29 @@ Place: TypeAlias = tuple[str, int]
 """Topic and partition."""
 
 
+async def bounded(work: Coroutine[Any, Any, T], seconds: float) -> T:
+    """Await `work` for at most `seconds`, then leave it behind. Raises TimeoutError.
+
+    asyncio.timeout() cancels and then waits for the end; parts of aiokafka swallow a cancellation
+    and wait on, for ever when their broker is gone.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+    finally:
+        if not task.done():
+            task.cancel()
+            task.add_done_callback(_forget)
+    if not task.done():
+        raise TimeoutError(f"no answer from Kafka within {seconds} s")
+    return task.result()
+
+
+def _forget(task: "asyncio.Task[Any]") -> None:
+    if not task.cancelled():
+        task.exception()  # looked at, so that it is not reported as never retrieved
+
+
 class Producer:
     """An idempotent producer with acks=all, connected when first needed."""
 
@@ -157,19 +185,7 @@ class Producer:
         producer = None
         try:
             producer = await self._connected()
-            pending = [
-                await producer.send(
-                    message.topic,
-                    key=message.key,
-                    value=message.value,
-                    headers=list(message.headers),
-                )
-                for message in messages
-            ]
-            results = await asyncio.gather(*pending, return_exceptions=True)
-            for result in results:
-                if isinstance(result, BaseException):
-                    raise result
+            await bounded(_send(producer, messages), SEND_SECONDS)
         except _FAILURES as error:
             self._up = False
             # An idempotent producer that lost its sequence never recovers; a new one does.
@@ -191,12 +207,25 @@ class Producer:
                     **self._access.options(self._client_id),
                 )
                 try:
-                    await producer.start()
+                    await bounded(producer.start(), START_SECONDS)
                 except BaseException:
                     await _stop(producer)
                     raise
                 self._producer = producer
             return self._producer
+
+
+async def _send(producer: Any, messages: Sequence[Message]) -> None:
+    pending = [
+        await producer.send(
+            message.topic, key=message.key, value=message.value, headers=list(message.headers)
+        )
+        for message in messages
+    ]
+    results = await asyncio.gather(*pending, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
 
 
 class PartitionReader:
@@ -234,7 +263,7 @@ class PartitionReader:
                 **self._access.options(self._client_id),
             )
             self._consumer = consumer
-            await consumer.start()
+            await bounded(consumer.start(), START_SECONDS)
             places = await self._places()
             consumer.assign([TopicPartition(*place) for place in places])
             ends = await self.ends(places)
@@ -253,7 +282,8 @@ class PartitionReader:
         """
         wanted = list(self._positions) if places is None else places
         try:
-            found = await self._consumer.end_offsets([TopicPartition(*place) for place in wanted])
+            asked = [TopicPartition(*place) for place in wanted]
+            found = await bounded(self._consumer.end_offsets(asked), ANSWER_SECONDS)
         except _FAILURES as error:
             raise KafkaUnavailable(repr(error)) from error
         return {(key.topic, key.partition): offset for key, offset in found.items()}
@@ -265,7 +295,8 @@ class PartitionReader:
         position, KafkaUnavailable on other failures.
         """
         try:
-            found = await self._consumer.getmany(timeout_ms=int(timeout * 1000), max_records=limit)
+            waiting = self._consumer.getmany(timeout_ms=int(timeout * 1000), max_records=limit)
+            found = await bounded(waiting, timeout + ANSWER_SECONDS)
         except _LOST as error:
             raise PositionLost(repr(error)) from error
         except _FAILURES as error:
@@ -312,7 +343,8 @@ class PartitionReader:
 
     async def _places(self) -> list[Place]:
         # Asked of the cluster: the public partitions_for_topic() only knows what is assigned.
-        metadata = await self._consumer._client.fetch_all_metadata()
+        asking = self._consumer._client.fetch_all_metadata()
+        metadata = await bounded(asking, ANSWER_SECONDS)
         found: list[Place] = []
         for topic in self._topics:
             partitions = metadata.partitions_for_topic(topic)
@@ -325,5 +357,4 @@ class PartitionReader:
 async def _stop(client: Any) -> None:
     """Stop a producer or consumer, whatever state it is in, within bounded time."""
     with contextlib.suppress(*_FAILURES, asyncio.InvalidStateError):
-        async with asyncio.timeout(STOP_SECONDS):
-            await client.stop()
+        await bounded(client.stop(), STOP_SECONDS)
