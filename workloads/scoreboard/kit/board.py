@@ -31,6 +31,7 @@ SNAPSHOT_SECONDS: Final = 10.0
 HEARTBEAT_SECONDS: Final = 2.0
 HEARTBEAT_TIMEOUT: Final = 3.0
 OUTAGE_REFRESH_SECONDS: Final = 5.0
+RETRY_SECONDS = 1.0
 
 _PAGE: Final = """
 SELECT s.user_id, s.current_score, s.reached_at, s.version, u.username, u.display_name
@@ -120,6 +121,8 @@ class Board:
 
     def not_ready(self) -> str | None:
         """Return why ranks cannot be answered yet, or None (a health check)."""
+        if self._task is not None and self._task.done():
+            return "the board is not followed any more"
         return None if self.complete else "the rank index is being built"
 
     def not_live(self) -> str | None:
@@ -134,10 +137,17 @@ class Board:
                 log.warning("board is not live", error=str(error))
             except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.warning("board cannot be read", error=repr(error))
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                # Nobody asked us to end: a library let a cancellation of its own escape.
+                log.warning("board was interrupted, building it anew")
             except Exception as error:
                 log.error("board failed, building it anew", exc_info=error)
-            self.live = False
-            await asyncio.sleep(1.0)
+            finally:
+                self.live = False
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def _cycle(self) -> None:
         """Build and follow until something fails."""

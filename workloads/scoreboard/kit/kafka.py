@@ -145,6 +145,10 @@ async def bounded(work: Coroutine[Any, Any, T], seconds: float) -> T:
             task.add_done_callback(_forget)
     if not task.done():
         raise TimeoutError(f"no answer from Kafka within {seconds} s")
+    if task.cancelled():
+        # Cancelled from within: aiokafka gave up one of its own futures. Let through, it would
+        # end the caller's task as if somebody had asked for that.
+        raise TimeoutError("aiokafka gave the call up")
     return task.result()
 
 

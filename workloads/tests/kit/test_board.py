@@ -1,14 +1,17 @@
 """Records on their way into the index."""
 
+import asyncio
 import json
 import uuid
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoreboard.kit.board import SCORE_UPDATES, USER_ACTIONS, apply_record
-from scoreboard.kit.kafka import Record
+from scoreboard.kit import board as board_module
+from scoreboard.kit.board import SCORE_UPDATES, USER_ACTIONS, Board, apply_record
+from scoreboard.kit.kafka import Record, bounded
 from scoreboard.kit.ranking import Ranking
 
 USER = uuid.UUID(int=5)
@@ -57,3 +60,62 @@ def test_user_actions() -> None:
 @given(st.sampled_from([SCORE_UPDATES, USER_ACTIONS]), st.binary(max_size=60))
 def test_no_record_stops_the_board(topic: str, value: bytes) -> None:
     apply_record(Ranking(), record(topic, value))
+
+
+class InterruptedReader:
+    """A reader whose library lets a cancellation of its own escape, once."""
+
+    def __init__(self) -> None:
+        self.starts = 0
+
+    async def start(self) -> dict[tuple[str, int], int]:
+        self.starts += 1
+        if self.starts == 1:
+            raise asyncio.CancelledError
+        return {(SCORE_UPDATES, 0): 0}
+
+    async def read(self, timeout: float) -> list[Record]:
+        await asyncio.sleep(0.01)
+        return []
+
+    async def close(self) -> None:
+        pass
+
+
+class NoShards:
+    def all(self) -> list[Any]:
+        return []
+
+
+async def test_a_stray_cancellation_does_not_end_the_board(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(board_module, "RETRY_SECONDS", 0.01)
+    reader = InterruptedReader()
+    board = Board(NoShards(), reader)  # type: ignore[arg-type]
+    await board.start()
+    async with asyncio.timeout(5):
+        while not board.complete:  # noqa: ASYNC110  the board has no event to wait on
+            await asyncio.sleep(0.01)
+    assert (reader.starts, board.live, board.not_ready()) == (2, True, None)
+    await board.close()
+    assert board.not_live() is not None
+
+
+async def test_calls_to_kafka_are_bounded_even_if_they_swallow_cancellation() -> None:
+    async def deaf() -> None:
+        while True:
+            try:
+                await asyncio.sleep(0.2)
+                return
+            except asyncio.CancelledError:
+                continue
+
+    async def gives_up() -> None:
+        raise asyncio.CancelledError
+
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    with pytest.raises(TimeoutError):
+        await bounded(deaf(), 0.05)
+    assert loop.time() - began < 0.2
+    with pytest.raises(TimeoutError):
+        await bounded(gives_up(), 5)
