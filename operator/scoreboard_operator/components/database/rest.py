@@ -57,8 +57,9 @@ async def tell(
 ) -> None:
     """Ask a member to do something; raises RefusedError, or aiohttp's and time-out errors.
 
-    A refused password is passed over: the member's copy of a changed Secret follows within a
-    minute or two, and the operator asks again then.
+    Two answers are passed over. A refused password: the member's copy of a changed Secret follows
+    within a minute or two, and the operator asks again then. A restart that is no longer waiting:
+    the record that said so was older than what the member did since.
     """
     context = trust(board, snapshot)
     secret = password(board, snapshot, "operator")
@@ -73,7 +74,9 @@ async def tell(
         http.post(_url(host, path), json=body) as response,
     ):
         text = (await response.text()).strip()
-        if response.status >= 400 and response.status != 401:
+        if response.status == 401 or "restart conditions are not satisfied" in text:
+            return
+        if response.status >= 400:
             raise RefusedError(f"{host}{path}: {response.status} {text[:200]}")
 
 
