@@ -69,7 +69,7 @@ async def tell(
         aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=context),
             timeout=aiohttp.ClientTimeout(total=seconds, connect=ASK_SECONDS),
-            auth=aiohttp.BasicAuth(USER, secret),
+            headers={"Authorization": aiohttp.encode_basic_auth(USER, secret)},
         ) as http,
         http.post(_url(host, path), json=body) as response,
     ):
