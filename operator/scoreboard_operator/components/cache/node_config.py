@@ -12,7 +12,7 @@ from decimal import Decimal
 from scoreboard_operator.components.base import Board, UserError
 from scoreboard_operator.components.cache.layout import PORT
 
-NODE_TIMEOUT_MS = 4000
+NODE_TIMEOUT_MS = 5000
 """Silence after which nodes call a peer failed. A vote takes one to two seconds more."""
 
 KEY_PREFIX = "sb:"
@@ -46,7 +46,7 @@ _SERVICE_COMMANDS = (
 
 def quantity_bytes(quantity: str) -> int:
     """Bytes of a Kubernetes quantity; the API model has checked its form."""
-    number = quantity.rstrip("mkMGTi")
+    number = quantity.rstrip("mkKMGTi")
     return int(Decimal(number) * _SUFFIXES[quantity[len(number) :]])
 
 

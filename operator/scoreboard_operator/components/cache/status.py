@@ -6,6 +6,7 @@ from typing import Any
 
 from scoreboard_operator.components.base import Board, ComponentStatus, Object, Snapshot
 from scoreboard_operator.components.build import pod_trouble, workload_ready
+from scoreboard_operator.components.cache.acquaintance import vouched
 from scoreboard_operator.components.cache.desired import TEMPLATE_HASH, zone_workload
 from scoreboard_operator.components.cache.layout import (
     SLOTS,
@@ -14,7 +15,7 @@ from scoreboard_operator.components.cache.layout import (
     slots_text,
     workload_name,
 )
-from scoreboard_operator.components.cache.topology import plan
+from scoreboard_operator.components.cache.topology import Plan, plan
 
 
 def status(board: Board, snapshot: Snapshot, observed: Observed | None) -> ComponentStatus:
@@ -24,9 +25,10 @@ def status(board: Board, snapshot: Snapshot, observed: Observed | None) -> Compo
         return _external(board, snapshot)
     if observed is None:
         return ComponentStatus(False, "WaitingForNodes", "waiting for the first look at the nodes")
-    reason, message = _judge(snapshot, observed)
+    believed = vouched(observed)
+    reason, message = _judge(snapshot, believed, plan(observed))
     ready = reason in ("Ready", "Rebalancing")
-    return ComponentStatus(ready, reason, message, tables={"cacheNodes": _rows(observed)})
+    return ComponentStatus(ready, reason, message, tables={"cacheNodes": _rows(believed)})
 
 
 def hold(
@@ -70,12 +72,11 @@ def _external(board: Board, snapshot: Snapshot) -> ComponentStatus:
     return ComponentStatus(False, "ExternalModeNotAvailable", message, stalled=True)
 
 
-def _judge(snapshot: Snapshot, observed: Observed) -> tuple[str, str]:
+def _judge(snapshot: Snapshot, observed: Observed, decided: Plan) -> tuple[str, str]:
     """Reason and message, the most telling finding first."""
     silent = [n for n in observed.nodes.values() if not n.answered]
     awaited = [f"{n.pod} ({_trouble(snapshot, n)})" for n in silent]
     served = observed.served()
-    decided = plan(observed)
     work = [f"{op.kind} on {op.pod}: {op.why}" for op in decided.operations]
     todo = _some([*decided.waiting, *work])
     if len(served) < SLOTS:

@@ -22,7 +22,7 @@ from scoreboard_operator.components.cache.layout import (
     workload_name,
 )
 from scoreboard_operator.components.cache.observe import parse_info, parse_nodes
-from scoreboard_operator.components.cache.topology import Operation, plan
+from scoreboard_operator.components.cache.topology import Operation, Plan, plan
 
 _POLL_SECONDS = 0.1
 _MEET_SECONDS = 5.0
@@ -39,16 +39,29 @@ def steps(
         return ()
     held = frozenset(zone for zone in board.zones if workload_name(board, zone) in pending)
     decided = plan(observed, held)
-    return [step_of(connection, observed, operation) for operation in decided.operations]
+    return steps_of(connection, observed, decided)
 
 
-def step_of(connection: Wire, observed: Observed, operation: Operation) -> Step:
+def steps_of(connection: Wire, observed: Observed, decided: Plan) -> list[Step]:
+    """The operations of a plan as steps; the last introduction waits for all handshakes."""
+    meets = tuple(op for op in decided.operations if op.kind == "meet")
+    return [
+        _step(connection, observed, op, meets if meets and op is meets[-1] else ())
+        for op in decided.operations
+    ]
+
+
+def _step(
+    connection: Wire, observed: Observed, operation: Operation, meets: tuple[Operation, ...]
+) -> Step:
     """One operation as a step; running it twice does no harm."""
     node = observed.nodes[operation.pod]
 
     async def run(access: Access) -> None:
         try:
             await _ACTIONS[operation.kind](connection, observed, node, operation)
+            if meets:
+                await _await_handshakes(connection, observed, meets)
         except ResponseError as error:
             raise NodeRefusedError(f"{node.pod} refused {operation.kind}: {error}") from error
 
@@ -76,16 +89,23 @@ async def _config(wire: Wire, seen: Observed, node: Node, operation: Operation) 
 
 
 async def _meet(wire: Wire, seen: Observed, node: Node, operation: Operation) -> None:
-    """Introduce two nodes and wait for the handshake, so that the next pass can build on it."""
     other = seen.nodes[operation.target]
     # MEET takes addresses only; the table gets the announced host name by gossip.
     await wire.command(node, "CLUSTER", "MEET", other.ip, other.port, other.port + 10000)
 
+
+async def _await_handshakes(wire: Wire, seen: Observed, meets: Sequence[Operation]) -> None:
+    """Wait until all introductions have been answered, so that the next pass builds on them."""
+
     async def met() -> bool:
-        there = {row.id: row for row in parse_nodes(await wire.command(node, "CLUSTER", "NODES"))}
-        back = {row.id: row for row in parse_nodes(await wire.command(other, "CLUSTER", "NODES"))}
-        rows = (there.get(other.id), back.get(node.id))
-        return all(row is not None and "handshake" not in row.flags for row in rows)
+        tables = {}
+        for pod in {op.pod for op in meets} | {op.target for op in meets}:
+            rows = parse_nodes(await wire.command(seen.nodes[pod], "CLUSTER", "NODES"))
+            tables[pod] = {row.id for row in rows if "handshake" not in row.flags}
+        return all(
+            op.target_id in tables[op.pod] and seen.nodes[op.pod].id in tables[op.target]
+            for op in meets
+        )
 
     await _until(met, _MEET_SECONDS)
 

@@ -14,7 +14,7 @@ from scoreboard_operator.components.base import Board, ImageSet
 from scoreboard_operator.components.cache.client import NodeUnreachableError, Wire
 from scoreboard_operator.components.cache.layout import Node, Observed, pod_host, wanted_layout
 from scoreboard_operator.components.cache.observe import read_replies
-from scoreboard_operator.components.cache.steps import step_of
+from scoreboard_operator.components.cache.steps import steps_of
 from scoreboard_operator.components.cache.topology import Plan, plan
 
 FIRST_PORT = 15640
@@ -102,11 +102,11 @@ class Lab:
         """Observe, plan, run; failures of a step end the pass as they do in the loop."""
         seen = await self.observe()
         decided = plan(seen)
-        for operation in decided.operations:
+        for step in steps_of(self.wire, seen, decided):
             try:
-                await step_of(self.wire, seen, operation).run(None)  # type: ignore[arg-type]
-            except Exception as error:
-                print(f"step {operation.kind} on {operation.pod} failed: {error}")  # noqa: T201
+                await step.run(None)  # type: ignore[arg-type]
+            except ConnectionError as error:
+                print(f"{step.name} failed: {error}")  # noqa: T201
                 break
         return decided
 
