@@ -130,9 +130,12 @@ def _replication(board: Board) -> dict[str, str]:
 
 def _failure() -> dict[str, str]:
     return {
-        # Producers stall for about this long after a broker died; the defaults make it 8-11 s.
-        "broker.session.timeout.ms": "3000",
-        "broker.heartbeat.interval.ms": "500",
+        # Producers stall for about this long after a broker died; the default is 9 s. With 3 s a
+        # busy machine (2 cores, a whole stack that starts) fenced brokers that were only slow:
+        # their heartbeats may take no longer than half of it. The same holds for the controller.
+        "broker.session.timeout.ms": "6000",
+        "broker.heartbeat.interval.ms": "1000",
+        "controller.quorum.fetch.timeout.ms": "4000",
         # Leaders go home to their zones soon after a rolling restart.
         "leader.imbalance.check.interval.seconds": "60",
         "group.initial.rebalance.delay.ms": "0",
