@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import base_images, host
+from .archive import slim
 from .images import Image, staged_dockerfile
 from .paths import cache
 from .progress import Stage
@@ -72,17 +73,24 @@ def _forget_older(name: str) -> None:
 
 
 def load(stage: Stage, references: Sequence[str], nodes: Sequence[str]) -> list[str]:
-    """Bring images into the nodes that lack them, all in one archive; returns those that were."""
+    """Bring images into the nodes that lack them, all in one archive; returns those that were.
+
+    The archive leaves out layers that all of these nodes have from other images.
+    """
     lacking = {node: set(references) - in_node(node) for node in nodes}
     wanted = sorted(set().union(*lacking.values())) if lacking else []
     if not wanted:
         return []
     targets = [node for node, missing in lacking.items() if missing]
     with tempfile.TemporaryDirectory(prefix="load-", dir=cache("load").parent) as folder:
-        archive = Path(folder) / "images.tar"
+        saved, archive = Path(folder) / "saved.tar", Path(folder) / "images.tar"
         stage.say(f"saving {len(wanted)} images")
-        run(stage, ["docker", "save", "-o", str(archive), *wanted])
-        stage.say(f"loading {len(wanted)} images into {', '.join(targets)}")
+        run(stage, ["docker", "save", "-o", str(saved), *wanted])
+        present = set.intersection(*(_blobs_in(node) for node in targets))
+        layers = slim(saved, archive, present)
+        saved.unlink()
+        size = f"{layers} layers, {archive.stat().st_size >> 20} MiB"
+        stage.say(f"loading {len(wanted)} images ({size}) into {', '.join(targets)}")
         with ThreadPoolExecutor(len(targets)) as pool:
             list(pool.map(lambda node: _import(node, archive), targets))
     for node in targets:
@@ -94,6 +102,12 @@ def in_node(node: str) -> set[str]:
     """References of the images a node has, as they are written here (no docker.io/ in front)."""
     listed = output(["docker", "exec", node, "ctr", "-n", "k8s.io", "images", "ls", "-q"])
     return {line.removeprefix("docker.io/") for line in listed.split()}
+
+
+def _blobs_in(node: str) -> set[str]:
+    """Digests of what a node's content store holds, as hexadecimal SHA-256."""
+    listed = output(["docker", "exec", node, "ctr", "-n", "k8s.io", "content", "ls", "-q"])
+    return {line.removeprefix("sha256:") for line in listed.split()}
 
 
 def _forget_in(node: str, keep: Sequence[str]) -> None:
