@@ -88,7 +88,9 @@ def _why(snapshot: Snapshot, shard: ShardState, state: MemberState) -> str:
     elif not pod_ready(pod):
         trouble = pod_trouble(pod)
         if trouble in ("not ready yet", "starting") and state.state:
-            trouble = f"PostgreSQL: {state.state}"
+            # A record outlives its writer: "running" on a pod that is not ready says nothing.
+            silent = state.state == "running"
+            trouble = "does not answer" if silent else f"PostgreSQL: {state.state}"
     elif shard.leader is None:
         trouble = "waits for a leader"
     else:
