@@ -19,7 +19,7 @@ from .paths import cache
 HEARTBEAT = 20.0
 """Seconds of silence after which a plain run says that it is still alive."""
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
 
 
 def elapsed(seconds: float) -> str:
