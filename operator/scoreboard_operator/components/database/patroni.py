@@ -18,7 +18,9 @@ TTL = 20
 """Life of the leader record; Patroni accepts no less. It bounds the outage when a zone dies."""
 
 LOOP_WAIT = 5
-RETRY_TIMEOUT = 5
+RETRY_TIMEOUT = 7
+"""Patience with the API server. As long as LOOP_WAIT + 2 * RETRY_TIMEOUT fits into TTL, and no
+shorter: with 5, one slow answer on an overloaded host made a healthy primary step down (seen)."""
 
 _DATA = "/data/pgdata"
 _SOCKETS = "/run/pg"

@@ -233,6 +233,11 @@ def test_memory_settings_follow_the_limit(memory: str, buffers: str) -> None:
     assert chosen["shared_buffers"] == buffers
 
 
+def test_patience_fits_into_the_life_of_the_leader_record() -> None:
+    config = patroni.dynamic(board())
+    assert config["loop_wait"] + 2 * config["retry_timeout"] <= config["ttl"]
+
+
 def test_quantities() -> None:
     assert patroni.mebibytes("2Gi") == 2048
     assert patroni.mebibytes("1G") == 953
