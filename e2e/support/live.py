@@ -7,6 +7,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,12 +22,15 @@ class Socket:
 
     def __init__(self, url: str, trust: ssl.SSLContext, access_token: str) -> None:
         address = url.replace("https://", "wss://", 1) + "/api/v1/ws"
-        self._socket = connect(
-            address,
-            ssl=trust,
-            additional_headers={"Authorization": f"Bearer {access_token}"},
-            open_timeout=15,
-            proxy=None,
+        self._stack = ExitStack()
+        self._socket = self._stack.enter_context(
+            connect(
+                address,
+                ssl=trust,
+                additional_headers={"Authorization": f"Bearer {access_token}"},
+                open_timeout=15,
+                proxy=None,
+            )
         )
         self.frames: list[Frame] = []
         self.closed: str = ""
@@ -82,5 +86,5 @@ class Socket:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._socket.close()
+        self._stack.close()
         self._reader.join(5)

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, Self
 
@@ -111,6 +112,7 @@ class LightLoad:
     ) -> httpx.Response | None:
         """Send a request and, if it fails, once more; None when that failed too."""
         self.report.requests += 1
+        what += f" at {datetime.now(UTC):%H:%M:%S.%f}"
         first = self._try(method, path, headers, body)
         if isinstance(first, httpx.Response):
             return first
@@ -136,4 +138,4 @@ class LightLoad:
             return repr(error)
         if answer.is_success:
             return answer
-        return f"{answer.status_code} {answer.text[:200]}"
+        return f"{answer.status_code} {answer.text}"

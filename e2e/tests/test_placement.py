@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -124,7 +125,7 @@ def test_service_pods_die_zone_by_zone(
                 cluster.delete("Pod", demo.namespace, pod["metadata"]["name"], grace=0)
             gone = {pod["metadata"]["uid"] for pod in doomed}
             healed = eventually(
-                lambda gone=gone: _served_again(demo, gone),  # type: ignore[misc]
+                partial(_served_again, demo, zone, gone),
                 f"the services of {zone} are back",
                 limit=120,
                 every=0.5,
@@ -143,8 +144,18 @@ def test_service_pods_die_zone_by_zone(
         assert row["current_score"] == report.accepted[player.id]
 
 
-def _served_again(board: BoardHandle, gone: set[str]) -> bool:
-    """Whether none of the killed pods is left and each service is Ready in every zone again."""
-    uids = {uid for uid, _ in board.pod_uids().values()}
-    assert not uids & gone, "a killed pod is still there"
+def _served_again(board: BoardHandle, zone: str, gone: set[str]) -> bool:
+    """Whether every service has a new pod in the zone, each of them ready, and the board is too.
+
+    The board alone would not do: it may not have noticed yet that anything is amiss.
+    """
+    for service in SERVICES:
+        pods = [pod for pod in board.pods(service, zone=zone) if _ready(pod)]
+        assert pods, f"{service} has no ready pod in {zone}"
+        assert not {pod["metadata"]["uid"] for pod in pods} & gone, f"{service} was not killed"
     return board.is_ready()
+
+
+def _ready(pod: cluster.Object) -> bool:
+    conditions = pod["status"].get("conditions", [])
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
