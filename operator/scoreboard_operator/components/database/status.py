@@ -90,7 +90,7 @@ def _why(snapshot: Snapshot, shard: ShardState, state: MemberState) -> str:
         if trouble in ("not ready yet", "starting") and state.state:
             # A record outlives its writer: "running" on a pod that is not ready says nothing.
             silent = state.state == "running"
-            trouble = "does not answer" if silent else f"PostgreSQL: {state.state}"
+            trouble = "not ready" if silent else f"PostgreSQL: {state.state}"
     elif shard.leader is None:
         trouble = "waits for a leader"
     else:
