@@ -1,7 +1,8 @@
 """One client: what it subscribed to, what is to be sent, and the task that sends it.
 
-What waits to be sent is a map from channel to its newest frame, so a slow client skips states
-instead of queueing them, and its memory is bounded by the number of channels.
+What waits to be sent is, per channel, at most one snapshot (the answer to the newest subscription)
+and one newest update, so a slow client skips states instead of queueing them, and its memory is
+bounded by the number of channels.
 """
 
 import asyncio
@@ -38,6 +39,7 @@ class Connection:
         """What was last put for rank and users, to push changes only."""
         self.closed_with: Close | None = None
         self._socket = socket
+        self._snapshots: dict[str, str] = {}
         self._frames: dict[str, str] = {}
         self._answers: list[str] = []
         self._wake = asyncio.Event()
@@ -46,11 +48,17 @@ class Connection:
     @property
     def pending(self) -> int:
         """Frames that wait to be sent."""
-        return len(self._frames) + len(self._answers)
+        return len(self._snapshots) + len(self._frames) + len(self._answers)
 
     def put(self, channel: str, frame: str) -> None:
         """Send the newest state of a channel, in place of one that still waits."""
         self._frames[channel] = frame
+        self._wake.set()
+
+    def begin(self, channel: str, snapshot: str) -> None:
+        """Answer a subscription: its snapshot goes out before, and never instead of, an update."""
+        self._frames.pop(channel, None)
+        self._snapshots[channel] = snapshot
         self._wake.set()
 
     def answer(self, frame: str) -> None:
@@ -84,9 +92,10 @@ class Connection:
                 return
 
     async def _flush(self) -> None:
-        while self._answers or (self._frames and self._closing is None):
+        while self._answers or ((self._snapshots or self._frames) and self._closing is None):
             if self._answers:
                 frame = self._answers.pop(0)
             else:
-                frame = self._frames.pop(next(iter(self._frames)))
+                waiting = self._snapshots or self._frames
+                frame = waiting.pop(next(iter(waiting)))
             await self._socket.send_text(frame)

@@ -122,9 +122,7 @@ class Hub:
             tail = protocol.users_tail(ranking, connection.users, self.epoch, ranking.changes)
             connection.last["users"] = self._users_state(connection)
             frame = protocol.framed("snapshot", tail, message.id)
-        # In the channel's own place: a snapshot that still waits is replaced by a newer update,
-        # which is as complete as the snapshot.
-        connection.put(message.channel, frame)
+        connection.begin(message.channel, frame)
 
     def _unsubscribe(self, connection: Connection, message: Unsubscribe) -> None:
         if message.channel == "leaderboard":

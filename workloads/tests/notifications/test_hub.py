@@ -118,6 +118,21 @@ async def test_newest_wins_for_a_client_that_does_not_read() -> None:
     assert [frame["entries"][0]["score"] for frame in client.take()] == [1, 49]
 
 
+async def test_a_snapshot_is_sent_even_when_an_update_follows_at_once() -> None:
+    board = FakeBoard()
+    hub = Hub(board)  # type: ignore[arg-type]
+    client = Client(hub)
+    message = {"type": "subscribe", "id": "1", "channel": "leaderboard", "top": 5}
+    hub.receive(client.connection, json.dumps(message))
+    board.ranking.apply(row(A, 5, 1))
+    hub.tick(all_ranks=True)  # before the sending task had a turn
+    await client.settle()
+    assert [(f["type"], f.get("id")) for f in client.take()] == [
+        ("snapshot", "1"),
+        ("update", None),
+    ]
+
+
 async def test_own_rank_moves_when_others_do() -> None:
     board = FakeBoard()
     hub = Hub(board)  # type: ignore[arg-type]
