@@ -78,7 +78,7 @@ class BoardHandle:
         return sorted(found, key=lambda pod: str(pod["metadata"]["name"]))
 
     def pod_uids(self) -> dict[str, tuple[str, int]]:
-        """Pod name -> uid and restarts, for pods that serve (Jobs' pods left aside)."""
+        """Pod name -> uid and restarts, for pods that serve: not those of Jobs or on their way out."""
         return {
             pod["metadata"]["name"]: (
                 pod["metadata"]["uid"],
@@ -86,6 +86,7 @@ class BoardHandle:
             )
             for pod in self.pods()
             if pod["metadata"]["labels"]["app.kubernetes.io/component"] != "migrations"
+            and not pod["metadata"].get("deletionTimestamp")
         }
 
     def secret(self, suffix: str) -> dict[str, bytes]:

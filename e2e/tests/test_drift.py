@@ -8,7 +8,7 @@ makes no write call. An edit of one service's replicas touches the pods of that 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -160,15 +160,28 @@ def test_an_edited_topic_setting_is_put_right(demo: BoardHandle, measured: Measu
     measured("edited topic right", found.seconds)
 
 
+@pytest.fixture
+def score_replicas(demo: BoardHandle) -> Iterator[Callable[[int], None]]:
+    """Sets the score service's replicas per zone; one again in the end, whatever happens."""
+
+    def edit(number: int) -> None:
+        demo.patch({"services": {"score": {"replicasPerZone": number}}})
+
+    yield edit
+    edit(1)
+
+
 @pytest.mark.timeout(420)
-def test_replicas_of_one_service_touch_only_its_pods(demo: BoardHandle, measured: Measured) -> None:
+def test_replicas_of_one_service_touch_only_its_pods(
+    demo: BoardHandle, measured: Measured, score_replicas: Callable[[int], None]
+) -> None:
     """spec.services.score.replicasPerZone 1 -> 2 -> 1: every other pod is the same as before."""
     _settle()
     before = demo.pod_uids()
     score = {pod["metadata"]["name"] for pod in demo.pods("score")}
     others = {name: uid for name, uid in before.items() if name not in score}
     for replicas in (2, 1):
-        demo.patch({"services": {"score": {"replicasPerZone": replicas}}})
+        score_replicas(replicas)
         measured(f"Ready with {replicas} per zone", demo.wait_ready(limit=180).seconds)
 
         def settled(replicas: int = replicas) -> bool:
