@@ -78,7 +78,7 @@ class BoardHandle:
         return sorted(found, key=lambda pod: str(pod["metadata"]["name"]))
 
     def pod_uids(self) -> dict[str, tuple[str, int]]:
-        """Pod name -> uid and restarts, for pods that serve: not those of Jobs or on their way out."""
+        """Pod name -> uid and restarts; not of Jobs, and not of pods on their way out."""
         return {
             pod["metadata"]["name"]: (
                 pod["metadata"]["uid"],
