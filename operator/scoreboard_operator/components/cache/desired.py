@@ -124,8 +124,10 @@ def _pod(board: Board, zone: str) -> Object:
             "tls": "/etc/scoreboard/tls",
             "credentials": "/etc/scoreboard/credentials",
         },
-        # Ready means "answers", never "the cluster is whole": a cluster is formed of ready pods.
-        probes={"readinessProbe": tcp_probe(PORT), "livenessProbe": liveness},
+        # Ready means "listens", never "the cluster is whole": a cluster is formed of ready pods.
+        # Of the two ports the bus takes a connection without TLS silently; the other would write
+        # a warning into the log at every probe.
+        probes={"readinessProbe": tcp_probe(BUS_PORT), "livenessProbe": liveness},
         pre_stop=["cache-node", "hand-over"],
     )
     users = ("operator", "replication", *node_config.SERVICE_USERS)

@@ -61,7 +61,7 @@ def test_every_pod_is_restricted_and_in_its_zone() -> None:
 
 def test_readiness_never_asks_for_a_whole_cluster() -> None:
     container = workloads()[0]["spec"]["template"]["spec"]["containers"][0]
-    assert container["readinessProbe"]["tcpSocket"] == {"port": 6379}
+    assert container["readinessProbe"]["tcpSocket"] == {"port": 16379}
     assert objects()["Service", "demo-cache"]["spec"]["publishNotReadyAddresses"] is True
     assert objects()["Service", "demo-cache"]["spec"]["clusterIP"] == "None"
 

@@ -96,6 +96,19 @@ async def test_both_pods_of_a_range_lost(lab: Lab) -> None:
     assert f"addslots {A0}" in done
 
 
+async def test_one_node_serves_everything(tmp_path: Path) -> None:
+    lone = Lab(tmp_path, BINARY, make_board(("zone-a",)))
+    try:
+        lone.start(A0)
+        assert f"addslots {A0}" in await lone.settle()
+        await lone.write(A0, "sb:any", "value")
+        lone.delete(A0)
+        lone.start(A0)
+        assert f"addslots {A0}" in await lone.settle()
+    finally:
+        lone.close()
+
+
 async def first_range_key(lab: Lab) -> str:
     """A key whose slot lies in the first range."""
     seen = await lab.observe()

@@ -165,7 +165,7 @@ event = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(new=st.booleans(), script=st.lists(event, max_size=40))
 @example(new=True, script=[("pass", 3), ("tick", 1), ("pass", 2), ("delete", "a-0")])
 def test_converges_from_any_state_and_loses_nothing(
