@@ -51,6 +51,7 @@ create table identity_claims (
     primary key (kind, value)
 );
 create index idx_identity_claims_user on identity_claims (user_id);
+create index idx_identity_claims_open on identity_claims (claimed_at) where not confirmed;
 
 create table sessions (
     id                    uuid primary key,
