@@ -26,12 +26,19 @@ Json = dict[str, Any]
 
 
 def signature_headers(
-    key: str, method: str, path: str, body: bytes, *, timestamp: int | None = None
+    key: str,
+    method: str,
+    path: str,
+    body: bytes,
+    *,
+    idempotency_key: str = "",
+    timestamp: int | None = None,
 ) -> dict[str, str]:
     """The three headers that sign a request; ``key`` is the login's ``signing_key``."""
     stamp = str(int(time.time()) if timestamp is None else timestamp)
     nonce = secrets.token_hex(16)
-    text = "\n".join([stamp, nonce, method, path, hashlib.sha256(body).hexdigest()])
+    digest = hashlib.sha256(body).hexdigest()
+    text = "\n".join([stamp, nonce, method, path, idempotency_key, digest])
     secret = base64.urlsafe_b64decode(key + "=" * (-len(key) % 4))
     signed = hmac.new(secret, text.encode(), "sha256").hexdigest()
     return {
@@ -136,10 +143,16 @@ class Player:
         self, body: bytes, *, key: str | None = None, timestamp: int | None = None
     ) -> dict[str, str]:
         """All headers of a valid score write with this body."""
+        key = key or uuid.uuid4().hex
         signed = signature_headers(
-            self.session.signing_key, "POST", SCORES, body, timestamp=timestamp
+            self.session.signing_key,
+            "POST",
+            SCORES,
+            body,
+            idempotency_key=key,
+            timestamp=timestamp,
         )
-        named = {"Content-Type": "application/json", "Idempotency-Key": key or uuid.uuid4().hex}
+        named = {"Content-Type": "application/json", "Idempotency-Key": key}
         return {**named, **self.session.bearer, **signed}
 
     def add(self, change: int) -> Json:

@@ -3,10 +3,12 @@
 At login a client gets `signing_key`, derived from the master key and the session id, so any
 replica can check a signature without a look-up. It signs
 
-    timestamp LF nonce LF METHOD LF path LF hex(sha256(body))
+    timestamp LF nonce LF METHOD LF path LF Idempotency-Key LF hex(sha256(body))
 
 with HMAC-SHA256 and sends X-Signature-Timestamp, X-Signature-Nonce and `X-Signature: v1=<hex>`.
-The path is without the query. That a nonce is used once is checked elsewhere (Redis, idempotency).
+The path is without the query; the key is empty when the header is absent. That a nonce is used
+once is checked in Redis; when Redis is away, a captured request can still only be replayed under
+its own Idempotency-Key, because the key is signed, and so changes nothing a second time.
 """
 
 import base64
@@ -65,26 +67,42 @@ def csrf_token(master: bytes, session_id: UUID) -> str:
     return encode(hmac.digest(master, CSRF_CONTEXT + str(session_id).encode(), "sha256"))
 
 
-def canonical(timestamp: str, nonce: str, method: str, path: str, body: bytes) -> bytes:
+def canonical(
+    timestamp: str, nonce: str, method: str, path: str, idempotency_key: str, body: bytes
+) -> bytes:
     """Return the bytes that are signed."""
     digest = hashlib.sha256(body).hexdigest()
-    return "\n".join([timestamp, nonce, method.upper(), path, digest]).encode()
+    return "\n".join([timestamp, nonce, method.upper(), path, idempotency_key, digest]).encode()
 
 
-def sign(key: bytes, timestamp: int, nonce: str, method: str, path: str, body: bytes) -> str:
+def sign(
+    key: bytes,
+    timestamp: int,
+    nonce: str,
+    method: str,
+    path: str,
+    body: bytes,
+    idempotency_key: str = "",
+) -> str:
     """Return the value of X-Signature for a request."""
-    message = canonical(str(timestamp), nonce, method, path, body)
+    message = canonical(str(timestamp), nonce, method, path, idempotency_key, body)
     return "v1=" + hmac.digest(key, message, "sha256").hex()
 
 
 def headers_for(
-    key: bytes, timestamp: int, nonce: str, method: str, path: str, body: bytes
+    key: bytes,
+    timestamp: int,
+    nonce: str,
+    method: str,
+    path: str,
+    body: bytes,
+    idempotency_key: str = "",
 ) -> dict[str, str]:
     """Return the three signature headers for a request (clients and tests)."""
     return {
         "X-Signature-Timestamp": str(timestamp),
         "X-Signature-Nonce": nonce,
-        "X-Signature": sign(key, timestamp, nonce, method, path, body),
+        "X-Signature": sign(key, timestamp, nonce, method, path, body, idempotency_key),
     }
 
 
@@ -108,7 +126,8 @@ def verify(
     match = _SIGNATURE.fullmatch(signature)
     if not _TIMESTAMP.fullmatch(timestamp) or not _NONCE.fullmatch(nonce) or match is None:
         raise Problem("signature-invalid", "A signature header is malformed.")
-    expected = hmac.digest(key, canonical(timestamp, nonce, method, path, body), "sha256").hex()
+    message = canonical(timestamp, nonce, method, path, headers.get("idempotency-key") or "", body)
+    expected = hmac.digest(key, message, "sha256").hex()
     if not hmac.compare_digest(match[1], expected):
         raise Problem("signature-invalid")
     # Only after the HMAC: an unsigned stranger learns nothing about our clock.

@@ -26,21 +26,22 @@ _JSON: Final = "application/json"
 async def post_score(request: Request) -> Response:
     """Change one's own score.
 
-    In this order: body size (middleware), token and session, signature over the raw body, the
-    Idempotency-Key, the body's schema, the nonce, the rules, the commit.
+    In this order: body size (middleware), token and session, the Idempotency-Key's presence,
+    the signature over it and the raw body, its form, the body's schema, the nonce, the rules,
+    the commit.
     """
     request.scope["route"] = post_score  # the telemetry labels matched routes only
     resources = request.app.state.resources
     service: ScoreService = resources.service
     claims = await resources.authenticator(request)
     body = await request.body()
+    key = request.headers.get("idempotency-key")
+    if key is None:  # before the signature, which covers it: the client learns what is missing
+        raise Problem("idempotency-key-missing", "Send an Idempotency-Key with every score update.")
     signing_key = signing.session_key(resources.master_key(), claims.session_id)
     signed = signing.verify(
         signing_key, request.headers, "POST", request.scope["path"], body, now=time.time()
     )
-    key = request.headers.get("idempotency-key")
-    if key is None:
-        raise Problem("idempotency-key-missing", "Send an Idempotency-Key with every score update.")
     if not _KEY.fullmatch(key):
         raise invalid("Idempotency-Key", "8 to 128 visible ASCII characters")
     update = parse_update(body)

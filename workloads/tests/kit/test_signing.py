@@ -11,11 +11,13 @@ KEY = bytes(32)
 NOW = 1_800_000_000
 NONCE = "n" * 16
 BODY = b'{"change":1}'
+IDEMPOTENCY = "key-00000001"
 
 
 def headers(**changes: str) -> dict[str, str]:
-    made = signing.headers_for(KEY, NOW, NONCE, "POST", "/api/v1/scores", BODY)
-    return {name.lower(): value for name, value in made.items()} | changes
+    made = signing.headers_for(KEY, NOW, NONCE, "POST", "/api/v1/scores", BODY, IDEMPOTENCY)
+    sent = {name.lower(): value for name, value in made.items()}
+    return sent | {"idempotency-key": IDEMPOTENCY} | changes
 
 
 def refused(
@@ -34,8 +36,8 @@ def refused(
 
 def test_a_known_signature() -> None:
     # Pinned: clients in other languages are written against these bytes.
-    assert signing.canonical("1", "n", "post", "/p", b"") == (
-        b"1\nn\nPOST\n/p\ne3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert signing.canonical("1", "n", "post", "/p", "key", b"") == (
+        b"1\nn\nPOST\n/p\nkey\ne3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     )
     assert signing.encode(signing.session_key(KEY, uuid.UUID(int=1))) == (
         "fCPSKOyM5TStXtsa5ptlg5BnX3PMPu11rfkHXsn7vFs"
@@ -65,6 +67,14 @@ def test_every_signed_part_counts() -> None:
     assert refused(headers(), path="/api/v1/score") == "signature-invalid"
     assert refused(headers(**{"x-signature-nonce": "m" * 16})) == "signature-invalid"
     assert refused(headers(**{"x-signature-timestamp": str(NOW + 1)})) == "signature-invalid"
+
+
+def test_a_captured_request_cannot_be_sent_under_another_idempotency_key() -> None:
+    # The nonce store (Redis) fails open, so the key must be bound by the signature itself.
+    assert refused(headers(**{"idempotency-key": "key-00000002"})) == "signature-invalid"
+    found = headers()
+    del found["idempotency-key"]
+    assert refused(found) == "signature-invalid"
 
 
 @pytest.mark.parametrize("name", ["x-signature", "x-signature-nonce", "x-signature-timestamp"])
