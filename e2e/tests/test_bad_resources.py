@@ -36,10 +36,7 @@ BAD: dict[str, tuple[Object, str]] = {
     "too many shards": ({"database": {"shards": 32}}, "spec.database.shards"),
     "shards as text": ({"database": {"shards": "four"}}, "spec.database.shards"),
     "not a quantity": ({"database": {"storage": {"size": "big"}}}, "spec.database.storage.size"),
-    "external without a Secret": ({"database": {"mode": "external"}}, "database.external"),
-    "external kafka without one": ({"kafka": {"mode": "external"}}, "kafka.external"),
-    "external cache without one": ({"cache": {"mode": "external"}}, "cache.external"),
-    "unknown mode": ({"cache": {"mode": "embedded"}}, "spec.cache.mode"),
+    "an engine of one's own": ({"cache": {"mode": "external"}}, "spec.cache.mode"),
     "no partitions": (
         {"kafka": {"topics": {"score_updates": {"partitions": 0}}}},
         "spec.kafka.topics.score_updates.partitions",
@@ -85,10 +82,6 @@ BAD: dict[str, tuple[Object, str]] = {
 BAD_UPDATES: dict[str, tuple[Object, str]] = {
     "other zones": ({"zones": ["zone-a", "zone-b", "zone-c"]}, "zones is immutable"),
     "another shard count": ({"database": {"shards": 8}}, "database.shards is immutable"),
-    "from managed to external": (
-        {"kafka": {"mode": "external", "external": {"name": "other"}}},
-        "kafka.mode is immutable",
-    ),
     "another volume size": (
         {"database": {"storage": {"size": "9Gi"}}},
         "spec.database.storage.size",

@@ -68,14 +68,3 @@ class Resources(Model):
 
     cpu: Quantity = described("50m", "CPU request. No CPU limit is set: throttling costs latency.")
     memory: Quantity = described("128Mi", "Memory request and limit.")
-
-
-class SecretReference(Model):
-    """A Secret in the Scoreboard's own namespace."""
-
-    name: str = Field(
-        description="Name of the Secret.",
-        min_length=1,
-        max_length=253,
-        pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -11,7 +11,6 @@ from scoreboard_operator.api.base import (
     Quantity,
     Resources,
     Rule,
-    SecretReference,
     described,
     immutable,
 )
@@ -20,8 +19,6 @@ BUCKETS = 960
 """Fixed number of buckets users are hashed into (design: 1-6, 8, 10, 12, 15, 16 … divide it)."""
 
 TOPICS = ("score_updates", "user_actions", "system_events")
-
-Mode = Literal["managed", "external"]
 
 
 class Storage(Model):
@@ -40,31 +37,16 @@ class Storage(Model):
     )
 
 
-_EXTERNAL_IS_NAMED = "!(self.mode == 'external') || has(self.external)"
-
-
 class Database(Model):
     """PostgreSQL 17 with Patroni: ``shards`` clusters with one member per zone."""
 
     cel: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            _EXTERNAL_IS_NAMED,
-            "database.external is required when database.mode is external: name the Secret",
-        ),
         Rule(
             f"{BUCKETS} % self.shards == 0",
             f"database.shards must divide {BUCKETS}: use 1, 2, 3, 4, 5, 6, 8, 10, 12, 15 or 16",
         ),
     )
 
-    mode: Mode = Field(
-        default="managed",
-        description="managed: run here; external: use the one the Secret names, never touch it.",
-        json_schema_extra=immutable("database.mode"),
-    )
-    external: SecretReference | None = Field(
-        default=None, description="Connection of the external database (external mode only)."
-    )
     shards: int = Field(
         default=4,
         ge=1,
@@ -124,21 +106,6 @@ class Topics(Model):
 class Kafka(Model):
     """Apache Kafka 4 in KRaft mode: one combined broker and controller per zone."""
 
-    cel: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            _EXTERNAL_IS_NAMED,
-            "kafka.external is required when kafka.mode is external: name the Secret",
-        ),
-    )
-
-    mode: Mode = Field(
-        default="managed",
-        description="managed: run here; external: use the one the Secret names, never touch it.",
-        json_schema_extra=immutable("kafka.mode"),
-    )
-    external: SecretReference | None = Field(
-        default=None, description="Connection of the external cluster (external mode only)."
-    )
     topics: Topics = described(Topics, "The topics and their settings, applied live.")
     storage: Storage = described(Storage, "Data volume of each broker.")
     heap: Annotated[str, Field(pattern=r"^[0-9]+[mg]$")] = described(
@@ -152,21 +119,6 @@ class Kafka(Model):
 class Cache(Model):
     """Redis 8 Cluster: primary i in zone i, its replica in the next zone."""
 
-    cel: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            _EXTERNAL_IS_NAMED,
-            "cache.external is required when cache.mode is external: name the Secret",
-        ),
-    )
-
-    mode: Mode = Field(
-        default="managed",
-        description="managed: run here; external: use the one the Secret names, never touch it.",
-        json_schema_extra=immutable("cache.mode"),
-    )
-    external: SecretReference | None = Field(
-        default=None, description="Connection of the external cache (external mode only)."
-    )
     max_memory: Quantity = described("1Gi", "Redis maxmemory of each node; LRU eviction above it.")
     resources: Resources = described(
         lambda: Resources(cpu="25m", memory="1280Mi"),

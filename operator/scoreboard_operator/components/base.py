@@ -54,13 +54,14 @@ class Snapshot:
 
     ``objects`` is keyed by (kind, name) and holds what carries the board's label: our own
     objects, the pods of its workloads, its volumes, and Patroni's ConfigMaps.
-    ``references`` holds Secrets the spec names (None when absent). ``deleted_secrets`` holds the
-    last content of own Secrets someone deleted, so that they come back as they were.
+    ``references`` holds Secrets the spec names (None when absent). ``other_secrets`` holds what is
+    known of own Secrets that are not among the objects: deleted a moment ago, or there without our
+    labels (restored from a backup), so that their values are kept.
     """
 
     objects: Mapping[tuple[str, str], Object] = field(default_factory=dict)
     references: Mapping[str, Object | None] = field(default_factory=dict)
-    deleted_secrets: Mapping[str, Object] = field(default_factory=dict)
+    other_secrets: Mapping[str, Object] = field(default_factory=dict)
 
     def get(self, kind: str, name: str) -> Object | None:
         """The object, or None when it does not exist."""
@@ -81,8 +82,8 @@ class Snapshot:
         ]
 
     def secret_value(self, name: str, key: str) -> bytes | None:
-        """Decoded value of an own Secret's key (its last one, if it was just deleted), or None."""
-        secret = self.get("Secret", name) or self.deleted_secrets.get(name) or {}
+        """Decoded value of an own Secret's key (its last known one), or None."""
+        secret = self.get("Secret", name) or self.other_secrets.get(name) or {}
         value = (secret.get("data") or {}).get(key)
         return None if value is None else b64decode(value)
 

@@ -98,14 +98,8 @@ def _snapshot(env: Environment, key: Key, references: dict[str, Object | None]) 
 
 async def _references(env: Environment, board: Board) -> dict[str, Object | None]:
     """Secrets the spec names, read directly: they carry no label of ours to watch by."""
-    spec = board.spec
-    names = {
-        section.external.name
-        for section in (spec.database, spec.kafka, spec.cache)
-        if section.mode == "external" and section.external is not None
-    }
-    if spec.gateway.tls.secret_name:
-        names.add(spec.gateway.tls.secret_name)
+    chosen = board.spec.gateway.tls.secret_name
+    names = {chosen} if chosen else set()
     found = await asyncio.gather(
         *(env.client.get("Secret", board.namespace, name) for name in sorted(names))
     )

@@ -29,6 +29,7 @@ def _status(result: ComponentStatus, old: dict[str, Any] | None = None, **rest: 
         snapshot(),
         [(COMPONENT, result)],
         held,
+        rest.pop("open_work", 0),
         old or {},
         rest.pop("now", "2026-01-01T00:00:00Z"),
     )
@@ -40,7 +41,7 @@ def _types(status: Any) -> dict[str, str]:
 
 READY = ComponentStatus(True, "Ready", "fine")
 WAITING = ComponentStatus(False, "WaitingForBrokers", "waiting for demo-kafka-zone-b")
-STALLED = ComponentStatus(False, "SecretNotFound", "spec.kafka.external.name", stalled=True)
+STALLED = ComponentStatus(False, "SecretNotFound", "spec.gateway.tls.secretName", stalled=True)
 
 
 def test_ready_board_has_neither_reconciling_nor_stalled() -> None:
@@ -77,6 +78,14 @@ def test_transition_times_move_only_with_the_status_word() -> None:
     assert {c["lastTransitionTime"] for c in turned["conditions"]} == {"2026-01-03T00:00:00Z"}
 
 
+def test_paused_is_ready_only_when_nothing_is_left_undone() -> None:
+    spec = {"paused": True}
+    assert _types(_status(READY, spec=spec))["Ready"] == "True"
+    left = _status(READY, spec=spec, open_work=2)
+    assert _types(left)["Ready"] == "False"
+    assert "2 changes" in left["conditions"][0]["message"]
+
+
 def test_events_only_on_transitions() -> None:
     first = _status(WAITING)
     ready = _status(READY, first)
@@ -94,3 +103,5 @@ def test_stalled_spec_keeps_tables_and_component_conditions() -> None:
     assert is_true(status, "Stalled")
     assert is_true(status, "KafkaReady")
     assert status["observedGeneration"] == 4
+    generations = {c["type"]: c["observedGeneration"] for c in status["conditions"]}
+    assert generations == {"Ready": 4, "Stalled": 4, "KafkaReady": 3}

@@ -44,12 +44,10 @@ CONFIG_HASH = "scoreboard.dev/config-hash"
 
 
 def desired(board: Board, snapshot: Snapshot) -> Iterator[Object]:
-    """All objects of a managed cache; none of an external one.
+    """All objects of the cache.
 
     Raises :class:`UserError` when the memory settings contradict each other.
     """
-    if board.spec.cache.mode == "external":
-        return
     node_config.check_memory(board)
     yield _config(board)
     yield service(

@@ -33,11 +33,11 @@ _QUESTIONS: tuple[Command, ...] = (
 )
 
 
-async def observe(board: Board, snapshot: Snapshot, access: Access) -> Observed | None:
-    """What all cache pods say at this moment; None for an external cache. Never raises for a
-    node that is down, starting or refusing."""
-    if board.spec.cache.mode == "external":
-        return None
+async def observe(board: Board, snapshot: Snapshot, access: Access) -> Observed:
+    """What all cache pods say at this moment.
+
+    Never raises for a node that is down, starting or refusing.
+    """
     layout = wanted_layout(board)
     known = [node_of_pod(p, snapshot.get("Pod", p.pod)) for p in layout.places]
     connection = wire(board, snapshot)

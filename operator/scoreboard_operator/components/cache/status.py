@@ -21,8 +21,6 @@ from scoreboard_operator.components.cache.topology import Plan, plan
 def status(board: Board, snapshot: Snapshot, observed: Observed | None) -> ComponentStatus:
     """The CacheReady condition: all slots served, every primary with a replica in sync
     in another zone."""
-    if board.spec.cache.mode == "external":
-        return _external(board, snapshot)
     if observed is None:
         return ComponentStatus(False, "WaitingForNodes", "waiting for the first look at the nodes")
     believed = vouched(observed)
@@ -59,17 +57,6 @@ def hold(
         if not workload_ready(live):
             return f"{earlier} is still restarting"
     return None
-
-
-def _external(board: Board, snapshot: Snapshot) -> ComponentStatus:
-    """Someone else's cache: for now it can only be named."""
-    reference = board.spec.cache.external
-    name = reference.name if reference is not None else ""
-    if snapshot.references.get(name) is None:
-        message = f"Secret {name} named by spec.cache.external.name does not exist: create it"
-        return ComponentStatus(False, "SecretNotFound", message, stalled=True)
-    message = "spec.cache.mode external is not available yet: use managed"
-    return ComponentStatus(False, "ExternalModeNotAvailable", message, stalled=True)
 
 
 def _judge(snapshot: Snapshot, observed: Observed, decided: Plan) -> tuple[str, str]:

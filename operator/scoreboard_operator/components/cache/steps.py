@@ -33,7 +33,7 @@ _TAKE_OVER_SECONDS = 6.0
 def steps(
     board: Board, snapshot: Snapshot, observed: Observed | None, pending: frozenset[str]
 ) -> Sequence[Step]:
-    """The steps towards the wanted layout, in order; none for an external cache."""
+    """The steps towards the wanted layout, in order."""
     connection = wire(board, snapshot) if observed is not None else None
     if observed is None or connection is None:
         return ()

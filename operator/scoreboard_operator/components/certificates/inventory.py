@@ -20,22 +20,18 @@ class Leaf:
 
 def leaves(board: Board) -> list[Leaf]:
     """All leaf certificates with the DNS names their servers are reached by."""
-    spec = board.spec
     found = []
-    if spec.database.mode == "managed":
-        services = [
-            f"{board.name}-db-{shard}-{suffix}"
-            for shard in range(spec.database.shards)
-            for suffix in ("primary", "replicas", *board.zones)
-        ]
-        found.append(Leaf("db", _hosts(board, services)))
-    if spec.kafka.mode == "managed":
-        services = [f"{board.name}-kafka", *(f"{board.name}-kafka-{zone}" for zone in board.zones)]
-        found.append(Leaf("kafka", _hosts(board, services)))
-    if spec.cache.mode == "managed":
-        headless = f"{board.name}-cache"
-        wildcard = f"*.{headless}.{board.namespace}.svc"
-        found.append(Leaf("cache", (*_hosts(board, [headless]), wildcard, "localhost")))
+    services = [
+        f"{board.name}-db-{shard}-{suffix}"
+        for shard in range(board.spec.database.shards)
+        for suffix in ("primary", "replicas", *board.zones)
+    ]
+    found.append(Leaf("db", _hosts(board, services)))
+    services = [f"{board.name}-kafka", *(f"{board.name}-kafka-{zone}" for zone in board.zones)]
+    found.append(Leaf("kafka", _hosts(board, services)))
+    headless = f"{board.name}-cache"
+    wildcard = f"*.{headless}.{board.namespace}.svc"
+    found.append(Leaf("cache", (*_hosts(board, [headless]), wildcard, "localhost")))
     for service in SERVICES:
         names = [f"{board.name}-{service}", *(f"{board.name}-{service}-{z}" for z in board.zones)]
         found.append(Leaf(service, _hosts(board, names)))

@@ -39,9 +39,7 @@ SHARD_MAP_VERSION = 1
 
 
 def desired(board: Board, snapshot: Snapshot) -> Iterable[Object]:
-    """Everything that should exist; nothing in external mode."""
-    if board.spec.database.mode == "external":
-        return []
+    """Everything that should exist."""
     return [
         *_access(board),
         *_configuration(board),

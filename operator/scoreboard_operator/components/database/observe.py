@@ -91,13 +91,11 @@ class Observed:
     at: datetime
 
 
-async def observe(board: Board, snapshot: Snapshot, access: Access) -> Observed | None:
-    """Look at every shard at once; None in external mode. Never raises for members that are down.
+async def observe(board: Board, snapshot: Snapshot, access: Access) -> Observed:
+    """Look at every shard at once. Never raises for members that are down.
 
     ``access`` is not needed: everything is in the snapshot or asked over the network.
     """
-    if board.spec.database.mode == "external":
-        return None
     recorded = [from_records(board, snapshot, shard) for shard in names.shards(board)]
     context = rest.trust(board, snapshot)
     if context is None:

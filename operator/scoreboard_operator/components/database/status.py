@@ -27,8 +27,6 @@ _ORDER = (
 
 def status(board: Board, snapshot: Snapshot, observed: Any) -> ComponentStatus:
     """Condition and rows; stalled only for what the user must mend."""
-    if board.spec.database.mode == "external":
-        return _external(board, snapshot)
     if not isinstance(observed, Observed):
         return ComponentStatus(False, "WaitingForMembers", "not looked at yet")
     findings = [
@@ -125,13 +123,3 @@ def _summary(board: Board, observed: Observed) -> str:
     count = len(observed.shards)
     leads = f"{count} shard{'s lead' if count > 1 else ' leads'} from {', '.join(zones)}"
     return leads + (f", {replicas} replicas stream" if replicas else "")
-
-
-def _external(board: Board, snapshot: Snapshot) -> ComponentStatus:
-    reference = board.spec.database.external
-    name = reference.name if reference else ""
-    if snapshot.references.get(name) is None:
-        message = f"spec.database.external.name: Secret {name} does not exist in {board.namespace}"
-        return ComponentStatus(False, "SecretNotFound", message, stalled=True)
-    message = "spec.database.mode: external databases are not available in this version"
-    return ComponentStatus(False, "ExternalModeNotAvailable", message, stalled=True)

@@ -33,9 +33,7 @@ GRACE_SECONDS = 60
 
 
 def desired(board: Board, snapshot: Snapshot) -> Iterable[Object]:
-    """All objects of the component; none for an external Kafka."""
-    if board.spec.kafka.mode == "external":
-        return
+    """All objects of the component."""
     name = f"{board.name}-kafka"
     shared = _labels(board)
     properties = server_properties(board)

@@ -29,10 +29,8 @@ _clients = Clients()
 _answers: dict[tuple[str, str], tuple[str, float, Observed]] = {}
 
 
-async def observe(board: Board, snapshot: Snapshot, access: Access) -> Observed | None:
-    """Ask the brokers how they are; None for an external Kafka. Never raises for brokers' sake."""
-    if board.spec.kafka.mode == "external":
-        return None
+async def observe(board: Board, snapshot: Snapshot, access: Access) -> Observed:
+    """Ask the brokers how they are. Never raises for brokers' sake."""
     key = (board.namespace, board.name)
     login = _password_login(board, snapshot)
     if login is None:

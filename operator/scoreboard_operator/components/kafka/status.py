@@ -26,8 +26,6 @@ from scoreboard_operator.components.kafka.topics import (
 
 def status(board: Board, snapshot: Snapshot, observed: Any) -> ComponentStatus:
     """Ready once all brokers take part and topics, users and permissions stand as wanted."""
-    if board.spec.kafka.mode == "external":
-        return _external(board, snapshot)
     seen = observed if isinstance(observed, Observed) else Observed(problem="not asked yet")
     rows = _rows(board, seen)
     trouble = _trouble(board, snapshot, seen)
@@ -69,16 +67,6 @@ def _trouble(board: Board, snapshot: Snapshot, observed: Observed) -> tuple[str,
         count = len(wanted.acls_to_add) + len(wanted.acls_to_remove)
         return "AccessPending", f"about to correct {count} permissions"
     return None
-
-
-def _external(board: Board, snapshot: Snapshot) -> ComponentStatus:
-    reference = board.spec.kafka.external
-    name = reference.name if reference is not None else ""
-    if snapshot.references.get(name) is None:
-        message = f"spec.kafka.external.name: Secret {name} does not exist in {board.namespace}"
-        return ComponentStatus(False, "SecretNotFound", message, stalled=True)
-    message = "spec.kafka.mode: this version cannot use an external Kafka yet; set managed"
-    return ComponentStatus(False, "ExternalModeNotAvailable", message, stalled=True)
 
 
 def _rows(board: Board, observed: Observed) -> list[Object]:

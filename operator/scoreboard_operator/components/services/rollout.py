@@ -15,8 +15,6 @@ def gate(board: Board, snapshot: Snapshot, workload: Object) -> str | None:
     live = snapshot.get(workload["kind"], workload["metadata"]["name"])
     if live is None or _image(live) == _image(workload):
         return None
-    if board.spec.database.mode == "external":
-        return None
     for shard in names.shards(board):
         migration = migrations.state(board, snapshot, shard)
         if migration.state != "done":

@@ -149,15 +149,3 @@ def test_quantities(text: str, number: int) -> None:
 def test_memory_that_cannot_work_is_the_users_to_mend(cache: dict[str, object]) -> None:
     with pytest.raises(UserError, match=r"spec\.cache\.maxMemory"):
         list(COMPONENT.desired(make_board(cache=cache), Snapshot()))
-
-
-async def test_an_external_cache_has_no_objects() -> None:
-    board = make_board(cache={"mode": "external", "external": {"name": "mine"}})
-    assert list(COMPONENT.desired(board, Snapshot())) == []
-    assert await COMPONENT.observe(board, Snapshot(), None) is None  # type: ignore[arg-type]
-    assert COMPONENT.steps(board, Snapshot(), None, frozenset()) == ()
-    missing = COMPONENT.status(board, Snapshot(references={"mine": None}), None)
-    assert (missing.ready, missing.stalled, missing.reason) == (False, True, "SecretNotFound")
-    assert "spec.cache.external.name" in missing.message
-    there = COMPONENT.status(board, Snapshot(references={"mine": {}}), None)
-    assert (there.stalled, there.reason) == (True, "ExternalModeNotAvailable")

@@ -84,7 +84,7 @@ def test_a_deleted_secret_comes_back_with_its_values() -> None:
     gone = _by_name(FIRST)["demo-db-credentials"]
     left = [o for o in FIRST if o is not gone]
     restored = desired(
-        board(), replace(snapshot(*left), deleted_secrets={"demo-db-credentials": gone})
+        board(), replace(snapshot(*left), other_secrets={"demo-db-credentials": gone})
     )
     assert _by_name(restored)["demo-db-credentials"]["data"] == gone["data"]
 

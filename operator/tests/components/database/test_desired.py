@@ -215,10 +215,6 @@ def test_job_pods_are_not_counted_as_members() -> None:
     assert terms[0]["matchExpressions"][0]["values"] == ["zone-a", "zone-b", "zone-c"]
 
 
-def test_external_mode_makes_nothing() -> None:
-    assert objects({"database": {"mode": "external", "external": {"name": "pg"}}}) == {}
-
-
 def test_one_zone_has_no_synchronous_standby() -> None:
     config = patroni.dynamic(board(zones=("zone-a",)))
     assert "synchronous_mode" not in config

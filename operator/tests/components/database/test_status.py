@@ -139,12 +139,3 @@ def test_lag_is_rounded(running: Running, lag: int, told: int) -> None:
     running.pod("demo-db-0-zone-a-0", leads=True, xlog_location=1000 + lag)
     running.pod("demo-db-0-zone-b-0", xlog_location=1000 + lag)
     assert judged(running).tables["shards"][0]["lagBytes"] == told
-
-
-def test_external() -> None:
-    b = board({"database": {"mode": "external", "external": {"name": "pg"}}})
-    absent = status(b, Snapshot(references={"pg": None}), None)
-    assert (absent.stalled, absent.reason) == (True, "SecretNotFound")
-    assert "spec.database.external.name" in absent.message
-    present = status(b, Snapshot(references={"pg": {"kind": "Secret"}}), None)
-    assert (present.stalled, present.reason) == (True, "ExternalModeNotAvailable")

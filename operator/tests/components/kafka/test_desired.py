@@ -163,8 +163,3 @@ def test_claims_never_change() -> None:
     assert first["spec"]["volumeClaimTemplates"] == second["spec"]["volumeClaimTemplates"]
     (claim,) = first["spec"]["volumeClaimTemplates"]
     assert claim["metadata"]["labels"]["scoreboard.dev/zone"] == "zone-a"
-
-
-def test_an_external_kafka_has_no_objects() -> None:
-    spec = {"kafka": {"mode": "external", "external": {"name": "theirs"}}}
-    assert list(COMPONENT.desired(board(spec), snapshot())) == []

@@ -14,8 +14,6 @@ from scoreboard_operator.components.kafka.topics import TopicState
 
 from .model import running, settled
 
-EXTERNAL = {"kafka": {"mode": "external", "external": {"name": "theirs"}}}
-
 
 def status(observed: Observed | None, snapshot: Snapshot | None = None) -> ComponentStatus:
     return COMPONENT.status(board(), snapshot or running(), observed)
@@ -79,16 +77,3 @@ def test_more_partitions_than_wanted_are_ready_and_shown() -> None:
     found = status(settled(topics=with_topic(partitions=9)))
     assert found.ready
     assert found.tables["topics"][0]["partitions"] == 9
-
-
-def test_external_names_the_missing_secret() -> None:
-    found = COMPONENT.status(board(EXTERNAL), Snapshot(references={"theirs": None}), None)
-    assert (found.stalled, found.reason) == (True, "SecretNotFound")
-    assert "spec.kafka.external.name" in found.message
-    assert "theirs" in found.message
-
-
-def test_external_is_not_there_yet() -> None:
-    seen = Snapshot(references={"theirs": {"kind": "Secret"}})
-    found = COMPONENT.status(board(EXTERNAL), seen, None)
-    assert (found.stalled, found.reason) == (True, "ExternalModeNotAvailable")

@@ -154,10 +154,3 @@ async def test_nobody_is_asked_before_a_pod_is_ready(broker: Broker) -> None:
 async def test_the_controller_is_asked_for_only_while_a_restart_is_due(broker: Broker) -> None:
     assert (await one_pass(running())).controller is None
     assert (await one_pass(running(), {"kafka": {"heap": "256m"}})).controller == 1
-
-
-async def test_an_external_kafka_is_never_asked(broker: Broker) -> None:
-    of = board({"kafka": {"mode": "external", "external": {"name": "theirs"}}})
-    assert await COMPONENT.observe(of, snapshot(), ACCESS) is None
-    assert COMPONENT.steps(of, snapshot(), None, frozenset()) == ()
-    assert broker.asked == 0
