@@ -86,6 +86,10 @@ BAD_UPDATES: dict[str, tuple[Object, str]] = {
         {"database": {"storage": {"size": "9Gi"}}},
         "spec.database.storage.size",
     ),
+    "a storage class later": (
+        {"kafka": {"storage": {"storageClassName": "fast"}}},
+        "spec.kafka.storage.storageClassName",
+    ),
     "fewer partitions": (
         {"kafka": {"topics": {"score_updates": {"partitions": 3}}}},
         "spec.kafka.topics.score_updates.partitions",

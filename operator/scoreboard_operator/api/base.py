@@ -12,15 +12,19 @@ class Rule:
     """One ``x-kubernetes-validations`` entry: a CEL expression and the sentence users read.
 
     ``message`` names the field and the mend, since ``kubectl apply`` prints it as it stands.
+    ``field`` (``.shards``) is the field of the section the rule is about: the API server then
+    names that field's full path, and not only the section's.
     """
 
-    def __init__(self, rule: str, message: str) -> None:
+    def __init__(self, rule: str, message: str, field: str | None = None) -> None:
         self.rule = rule
         self.message = message
+        self.field = field
 
     def as_schema(self) -> dict[str, str]:
         """The entry as it stands in the CRD."""
-        return {"rule": self.rule, "message": self.message}
+        path = {} if self.field is None else {"fieldPath": self.field}
+        return {"rule": self.rule, "message": self.message, **path}
 
 
 class Model(BaseModel):
@@ -42,7 +46,11 @@ def described(default: Any, text: str, **limits: Any) -> Any:
 
 
 def immutable(subject: str) -> dict[str, Any]:
-    """Schema extra that refuses a change of the field after creation."""
+    """Schema extra that refuses a change of the field after creation.
+
+    Only for fields with a default: the API server does not judge a field by its former value when
+    it is added or removed. What may be absent takes :func:`immutable_if_set`.
+    """
     return {
         "x-kubernetes-validations": [
             {
@@ -51,6 +59,16 @@ def immutable(subject: str) -> dict[str, Any]:
             }
         ]
     }
+
+
+def immutable_if_set(field: str, message: str) -> Rule:
+    """Rule of a section that refuses to change, add or remove one of its optional fields."""
+    return Rule(
+        f"has(self.{field}) == has(oldSelf.{field})"
+        f" && (!has(self.{field}) || self.{field} == oldSelf.{field})",
+        message,
+        f".{field}",
+    )
 
 
 Quantity = Annotated[

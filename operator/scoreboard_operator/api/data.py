@@ -13,6 +13,7 @@ from scoreboard_operator.api.base import (
     Rule,
     described,
     immutable,
+    immutable_if_set,
 )
 
 BUCKETS = 960
@@ -24,6 +25,14 @@ TOPICS = ("score_updates", "user_actions", "system_events")
 class Storage(Model):
     """The data volume of one member."""
 
+    cel: ClassVar[tuple[Rule, ...]] = (
+        immutable_if_set(
+            "storageClassName",
+            "storageClassName of a data volume is immutable, and so is leaving it out:"
+            " create a new Scoreboard to change it",
+        ),
+    )
+
     size: Quantity = Field(
         default="2Gi",
         description="Size of the volume.",
@@ -33,7 +42,6 @@ class Storage(Model):
         default=None,
         description="StorageClass; the cluster's default when left out.",
         max_length=253,
-        json_schema_extra=immutable("storageClassName of a data volume"),
     )
 
 
@@ -44,6 +52,7 @@ class Database(Model):
         Rule(
             f"{BUCKETS} % self.shards == 0",
             f"database.shards must divide {BUCKETS}: use 1, 2, 3, 4, 5, 6, 8, 10, 12, 15 or 16",
+            ".shards",
         ),
     )
 

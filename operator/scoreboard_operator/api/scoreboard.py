@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from scoreboard_operator.api.base import Model, Rule, described
+from scoreboard_operator.api.base import Model, Rule, described, immutable_if_set
 from scoreboard_operator.api.data import Cache, Database, Kafka
 from scoreboard_operator.api.serving import Gateway, Rules, Services
 
@@ -30,9 +30,8 @@ class ScoreboardSpec(Model):
     """A whole scoreboard system in one or three availability zones."""
 
     cel: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "has(self.zones) == has(oldSelf.zones)"
-            " && (!has(self.zones) || self.zones == oldSelf.zones)",
+        immutable_if_set(
+            "zones",
             "zones is immutable: data volumes are bound to their zones; create a new Scoreboard",
         ),
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from scoreboard_operator.api.generate import files
 from scoreboard_operator.api.schema import definition
 from scoreboard_operator.api.scoreboard import ScoreboardSpec
@@ -70,3 +72,30 @@ def test_partial_section_keeps_its_own_defaults() -> None:
     spec = _schema()["properties"]["spec"]
     filled = _defaulted(spec, {"database": {"resources": {"cpu": "1"}}})
     assert filled["database"]["resources"]["memory"] == "384Mi"
+
+
+def test_fields_that_judge_their_former_value_are_never_absent() -> None:
+    """The API server skips such a rule when the field is added or removed."""
+    for path, node in _walk(_schema()["properties"]["spec"]):
+        rules = node.get("x-kubernetes-validations", [])
+        if path and any("oldSelf" in rule["rule"] and "has(" not in rule["rule"] for rule in rules):
+            assert "default" in node, path
+
+
+@pytest.mark.parametrize("section", ["database", "kafka"])
+def test_a_storage_class_can_be_neither_changed_nor_added_nor_removed(section: str) -> None:
+    storage = _schema()["properties"]["spec"]["properties"][section]["properties"]["storage"]
+    (rule,) = storage["x-kubernetes-validations"]
+    assert rule["rule"] == (
+        "has(self.storageClassName) == has(oldSelf.storageClassName)"
+        " && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)"
+    )
+    assert rule["fieldPath"] == ".storageClassName"
+    assert "x-kubernetes-validations" not in storage["properties"]["storageClassName"]
+
+
+def test_rules_name_fields_that_exist() -> None:
+    for path, node in _walk(_schema()):
+        for rule in node.get("x-kubernetes-validations", []):
+            if "fieldPath" in rule:
+                assert rule["fieldPath"].removeprefix(".") in node["properties"], path
