@@ -46,6 +46,13 @@ class ShardUnavailable(ConnectionError):  # noqa: N818  a state of the world, no
         self.applied_unknown = applied_unknown
 
 
+class _Busy(TimeoutError):  # noqa: N818  a state of the world, not a bug
+    """Every connection stayed in use for as long as the caller could wait.
+
+    It says nothing about the server, so nothing is done about the connections.
+    """
+
+
 class _Pool:
     """Connections to the one server of a shard that has the wanted role."""
 
@@ -62,6 +69,10 @@ class _Pool:
             reset=_no_reset,
         )
         self._ready = False
+        # Waited for apart from asyncpg's own queue: there, waiting for others and connecting to a
+        # lost server end in the same timeout.
+        self._slots = asyncio.Semaphore(size)
+        self._lent: set[Any] = set()
 
     async def _connect(self, *_: Any, **options: Any) -> Any:
         first = self._found or (self._entry.replicas if self._standby else self._entry.primary)
@@ -72,19 +83,40 @@ class _Pool:
         return connection
 
     async def acquire(self, timeout: float) -> Any:
-        """Return a connection. Raises what `postgres.classify` knows; nothing was sent yet."""
-        async with asyncio.timeout(timeout):
-            if not self._ready:
-                await self._pool
-                self._ready = True
-            return await self._pool.acquire()
+        """Return a connection; nothing was sent yet.
+
+        Raises _Busy when none came free in time, else what `postgres.classify` knows.
+        """
+        had_to_wait = self._slots.locked()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._slots.acquire()
+                try:
+                    if not self._ready:
+                        await self._pool
+                        self._ready = True
+                    connection = await self._pool.acquire()
+                except BaseException:
+                    self._slots.release()
+                    raise
+        except TimeoutError as error:
+            if had_to_wait:  # even if connecting began then: it had too little time to tell
+                raise _Busy("every connection is in use") from error
+            raise
+        self._lent.add(connection)
+        return connection
 
     async def release(self, connection: Any) -> None:
-        """Give a connection back; a broken one is dropped."""
-        with contextlib.suppress(
-            OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError
-        ):
-            await self._pool.release(connection, timeout=1.0)
+        """Give a connection back, once or more often; a broken one is dropped."""
+        try:
+            with contextlib.suppress(
+                OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError
+            ):
+                await self._pool.release(connection, timeout=1.0)
+        finally:
+            if connection in self._lent:
+                self._lent.remove(connection)
+                self._slots.release()
 
     def suspect(self) -> None:
         """Look for the server anew and replace every open connection before its next use."""
@@ -143,6 +175,8 @@ class Shard:
                 await self._primary.release(connection)
                 self._up = True
                 return result
+            except _Busy as error:
+                raise ShardUnavailable(self.index, error, unknown) from error
             except Exception as error:
                 if connection is None:
                     # Not reached: whatever it was, the work has not started.
@@ -170,7 +204,7 @@ class Shard:
     async def _give_back(self, connection: Any, error: Exception) -> Outcome:
         """Return the connection after a failure and say what the failure did."""
         outcome = postgres.classify(error)
-        if outcome is Outcome.UNKNOWN or postgres.is_stale_primary(error):
+        if _is_lost(error):
             # Closing politely would wait for a peer that may be gone.
             connection.terminate()
             self._primary.suspect()
@@ -187,6 +221,8 @@ class Shard:
         """
         try:
             connection = await self._primary.acquire(timeout)
+        except _Busy:
+            raise
         except Exception:
             self._primary.suspect()
             raise
@@ -194,7 +230,7 @@ class Shard:
             yield connection
         except BaseException as error:
             connection.terminate()
-            if isinstance(error, Exception):
+            if _is_lost(error):
                 self._primary.suspect()
             raise
         finally:
@@ -219,7 +255,8 @@ class Shard:
                     await self._replica.release(connection)
                 if postgres.classify(error) is Outcome.FINAL and not _is_login(error):
                     raise
-                self._replica.suspect()
+                if not isinstance(error, _Busy):
+                    self._replica.suspect()
                 log.debug("read falls back to the primary", shard=self.index, error=repr(error))
             except BaseException:
                 if connection is not None:
@@ -231,6 +268,11 @@ class Shard:
     async def close(self) -> None:
         """Close every connection."""
         await asyncio.gather(self._primary.close(), self._replica.close())
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Say whether the error means that the connection, or its server's lead, is gone."""
+    return postgres.classify(error) is Outcome.UNKNOWN or postgres.is_stale_primary(error)
 
 
 def _is_login(error: BaseException) -> bool:

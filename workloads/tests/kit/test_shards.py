@@ -9,7 +9,7 @@ import pytest
 from scoreboard.kit import postgres
 from scoreboard.kit.postgres import Login, Outcome, classify
 from scoreboard.kit.shard_map import Member, ShardEntry
-from scoreboard.kit.shards import Shard, ShardUnavailable
+from scoreboard.kit.shards import Shard, ShardUnavailable, _Pool
 
 
 @pytest.mark.parametrize(
@@ -128,6 +128,72 @@ async def test_cancelling_ends_the_connection() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert pool.released[0].terminated
+
+
+class FakeDriver:
+    """Stands for asyncpg's pool: connections at once, or never when the server hangs."""
+
+    def __init__(self, hangs: bool = False) -> None:
+        self.hangs = hangs
+        self._generation = 0
+
+    async def acquire(self) -> FakeConnection:
+        if self.hangs:
+            await asyncio.sleep(60)
+        return FakeConnection()
+
+    async def release(self, connection: FakeConnection, timeout: float) -> None:
+        pass
+
+
+def real_pool(driver: FakeDriver, size: int) -> _Pool:
+    made = _Pool(
+        ShardEntry(0, "scoreboard", ("p", 1), None, ()),
+        Login("r", None, None, "t"),
+        size,
+        standby=False,
+    )
+    made._pool, made._ready = driver, True
+    return made
+
+
+async def test_a_busy_pool_is_not_a_lost_primary() -> None:
+    driver = FakeDriver()
+    made = shard(FakePool())
+    made._primary = real_pool(driver, 1)
+    async with made.hold():
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        with pytest.raises(ShardUnavailable) as caught:
+            await made.run(failing([]), deadline=0.1)
+        assert not caught.value.applied_unknown
+        assert loop.time() - began < 1
+        with pytest.raises(TimeoutError):
+            async with made.hold(0.05):
+                pass
+    # Nothing was dropped, nobody says the shard is down, and the slot is free again.
+    assert (driver._generation, made.state()) == (0, "unknown")
+    assert await made.run(failing([]), deadline=1) == "done"
+
+
+async def test_a_server_that_hangs_is_suspected() -> None:
+    driver = FakeDriver(hangs=True)
+    made = shard(FakePool())
+    made._primary = real_pool(driver, 1)
+    with pytest.raises(ShardUnavailable):
+        await made.run(failing([]), deadline=0.1)
+    assert driver._generation == 1
+    assert made.state() == "down"
+
+
+async def test_a_slot_is_given_back_once() -> None:
+    pool = real_pool(FakeDriver(), 1)
+    connection = await pool.acquire(1)
+    await pool.release(connection)
+    await pool.release(connection)
+    await pool.acquire(0.1)
+    with pytest.raises(TimeoutError):
+        await pool.acquire(0.05)
 
 
 class ProbedMember:
