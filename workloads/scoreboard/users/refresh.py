@@ -8,7 +8,10 @@ guess must not (else whoever knows a session id could log its owner out).
 
 On rotation the successor is stored encrypted under a key derived from the token it replaces.
 Callers racing with the same token can therefore all be handed the same successor, while the
-database alone gives nobody a usable token.
+database alone gives nobody a usable token. A client whose answer got lost, as happens at every
+failover, comes back with the token it has once more, and is handed that successor too: for
+LOST_ANSWER_SECONDS, and only until the successor is used, since then the row no longer holds the
+earlier hash.
 """
 
 import base64
@@ -16,6 +19,7 @@ import binascii
 import enum
 import hashlib
 import hmac
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -29,6 +33,10 @@ from scoreboard.kit.problems import Problem
 from scoreboard.kit.signing import encode
 
 GRACE_SECONDS: Final = 10
+"""So long after a rotation a token from before the previous one may be a slow twin's."""
+LOST_ANSWER_SECONDS: Final = 300
+"""So long after a rotation the previous token still yields the successor: longer than a failover
+with its retries, shorter than an access token lives, so that an old copy is of little use."""
 _MAC_CONTEXT: Final = b"scoreboard/refresh-mac/v1:"
 _SEAL_CONTEXT: Final = b"scoreboard/refresh-successor/v1:"
 _FORM: Final = re.compile(r"r1\.([0-9a-f]{32})\.([0-9a-f]{32})\.([A-Za-z0-9_-]{43})")
@@ -117,8 +125,8 @@ class SessionState:
     revoked: bool
     expired: bool
     user_active: bool
-    in_grace: bool
-    """The last rotation is at most GRACE_SECONDS old, by the database's clock."""
+    rotated_ago: float | None
+    """Seconds since the last rotation by the database's clock; None before the first."""
 
 
 class Verdict(enum.Enum):
@@ -127,7 +135,7 @@ class Verdict(enum.Enum):
     ROTATE = "rotate"
     """It is the current token."""
     SAME_SUCCESSOR = "same-successor"
-    """It was replaced a moment ago: a racing caller, or an answer that got lost."""
+    """Its successor was never used: a racing caller, or an answer that got lost."""
     REUSE = "reuse"
     """It was replaced longer ago and is used again: somebody has a copy. Revoke the session."""
     REVOKED = "revoked"
@@ -151,8 +159,11 @@ def judge(state: SessionState | None, presented: bytes, *, authentic: bool) -> V
         return Verdict.EXPIRED
     if current:
         return Verdict.ROTATE
-    if state.in_grace:
+    ago = state.rotated_ago if state.rotated_ago is not None else math.inf
+    if previous and ago <= LOST_ANSWER_SECONDS:
+        return Verdict.SAME_SUCCESSOR
+    if not previous and ago <= GRACE_SECONDS:
         # An older token right after a rotation may be a slow twin of two quick refreshes. It is
         # refused, but the session of an honest client is not taken away for it.
-        return Verdict.SAME_SUCCESSOR if previous else Verdict.INVALID
+        return Verdict.INVALID
     return Verdict.REUSE

@@ -15,7 +15,7 @@ import asyncpg
 from scoreboard.kit.identity import ClaimKind, bucket_of
 from scoreboard.kit.shards import Shards
 from scoreboard.users import claims, events, sql
-from scoreboard.users.refresh import GRACE_SECONDS, RefreshToken, SessionState
+from scoreboard.users.refresh import RefreshToken, SessionState
 
 IDLE_DAYS: Final = 30
 """A session ends when it was not refreshed for so long."""
@@ -259,7 +259,6 @@ class Repository:
                 sql.SESSION_STATE,
                 token.session_id,
                 token.user_id,
-                GRACE_SECONDS,
             )
             if row is None:
                 return None
@@ -271,7 +270,7 @@ class Repository:
                 revoked=row["revoked"],
                 expired=row["expired"],
                 user_active=user.status == "active",
-                in_grace=row["in_grace"],
+                rotated_ago=row["rotated_ago"],
             )
             return state, row["successor_token_enc"], user
 

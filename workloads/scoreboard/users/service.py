@@ -146,8 +146,8 @@ class UserService:
     async def refresh(self, token: RefreshToken) -> SignedIn:
         """Exchange a refresh token for its successor.
 
-        All callers racing with one token within the grace get the same successor. Raises Problem
-        token-invalid, token-expired or session-revoked; reuse after the grace revokes.
+        Until that is used, for LOST_ANSWER_SECONDS, the same token yields the same successor.
+        Raises Problem token-invalid, token-expired or session-revoked; later reuse revokes.
         """
         master = self._master_key()
         authentic = refresh.is_authentic(master, token)

@@ -39,9 +39,9 @@ SESSION_STATE: Final = f"""
 select s.refresh_hash, s.previous_refresh_hash, s.successor_token_enc,
        s.revoked_at is not null as revoked,
        s.expires_at <= now() as expired,
-       coalesce(clock_timestamp() - s.rotated_at <= $3 * interval '1 second', false) as in_grace,
+       extract(epoch from clock_timestamp() - s.rotated_at)::float8 as rotated_ago,
        {_COLUMNS}
 from sessions s join users u on u.id = s.user_id
 where s.id = $1 and s.user_id = $2
 """  # noqa: S608
-"""$1 session, $2 user, $3 grace in seconds."""
+"""$1 session, $2 user."""
