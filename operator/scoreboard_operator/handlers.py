@@ -1,7 +1,8 @@
-"""The only module that imports kopf: one daemon per Scoreboard keeps it reconciled.
+"""The only module that imports kopf: a Scoreboard's event wakes its reconcile, nothing else.
 
-Kopf watches Scoreboards, starts and stops the daemon and holds the finalizer; everything else
-(when a pass runs, what it does) is :mod:`scoreboard_operator.reconcile`.
+Kopf's daemons are not used on purpose (docs/decisions/0003): none is started for a resource that is
+being deleted already, so a restart in the middle of a deletion would skip what the deletion policy
+asks for. The finalizer belongs to the pass instead.
 """
 
 from __future__ import annotations
@@ -12,63 +13,39 @@ from typing import Any
 import kopf
 
 from scoreboard_operator.api import GROUP, PLURAL, VERSION
-from scoreboard_operator.components.base import Object
-from scoreboard_operator.reconcile.finalize import finalize
-from scoreboard_operator.reconcile.loop import Bells, Pulse, keep
-from scoreboard_operator.reconcile.passes import Environment
-
-FINALIZER = "scoreboard.dev/finalizer"
+from scoreboard_operator.reconcile.loop import Keepers
 
 
-def registry_for(env: Environment, bells: Bells, pulse: Pulse) -> kopf.OperatorRegistry:
-    """A kopf registry with the one daemon, bound to this process's environment."""
+def registry_for(keepers: Keepers) -> kopf.OperatorRegistry:
+    """A kopf registry with the one handler, bound to this process's loops."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
         return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
-    # No cancellation timeout: at deletion the daemon finalizes, which takes the time it takes
-    # (every step of it is bounded); kopf looks every second whether it has ended.
-    @kopf.daemon(GROUP, VERSION, PLURAL, registry=registry, cancellation_polling=1.0)
-    async def scoreboard(
-        namespace: str | None, name: str, body: kopf.Body, stopped: kopf.DaemonStopped, **_: Any
-    ) -> None:
-        key = (namespace or "", name)
-        passes = asyncio.create_task(keep(env, bells, pulse, key))
-        halt = asyncio.create_task(_until(stopped))
-        await asyncio.wait({passes, halt}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (passes, halt):
-            task.cancel()
-        await asyncio.gather(passes, halt, return_exceptions=True)
-        resource: Object = env.cache.board(key) or dict(body)
-        if resource["metadata"].get("deletionTimestamp"):
-            await finalize(env, key, resource)
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+    async def scoreboard(namespace: str | None, name: str | None, **_: Any) -> None:
+        if namespace and name:
+            keepers.wake((namespace, name))
 
     return registry
 
 
 def settings() -> kopf.OperatorSettings:
-    """Kopf settings: no Events of kopf's own, no annotations beside the finalizer."""
+    """Kopf settings: no Events of kopf's own, no scanning for new kinds."""
     chosen = kopf.OperatorSettings()
     chosen.posting.enabled = False
-    chosen.persistence.finalizer = FINALIZER
     chosen.watching.server_timeout = 290
     chosen.watching.connect_timeout = 30
     chosen.scanning.disabled = True
     return chosen
 
 
-async def _until(stopped: kopf.DaemonStopped) -> None:
-    await stopped.wait()
-
-
-async def operate(
-    env: Environment, bells: Bells, pulse: Pulse, identity: str, stop: asyncio.Event
-) -> None:
+async def operate(keepers: Keepers, identity: str, stop: asyncio.Event) -> None:
     """Run kopf under the name ``identity`` until ``stop`` is set."""
     await kopf.operator(
-        registry=registry_for(env, bells, pulse),
+        registry=registry_for(keepers),
         settings=settings(),
         clusterwide=True,
         standalone=True,

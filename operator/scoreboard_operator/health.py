@@ -8,11 +8,14 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from scoreboard_operator.kube.cache import ObjectCache
-from scoreboard_operator.reconcile.loop import PASS_LIMIT_SECONDS, Pulse
+from scoreboard_operator.reconcile.loop import LAST_BACKOFF_SECONDS, PASS_LIMIT_SECONDS, Keepers
 
 SILENCE_SECONDS = 360.0
 """Watches are renewed every 290 s and send bookmarks about every minute; longer silence than this
 means that they are dead."""
+
+
+PASS_SILENCE_SECONDS = PASS_LIMIT_SECONDS + LAST_BACKOFF_SECONDS + 60
 
 
 class Health:
@@ -20,21 +23,23 @@ class Health:
 
     def __init__(self) -> None:
         self._cache: ObjectCache | None = None
-        self._pulse: Pulse | None = None
+        self._keepers: Keepers | None = None
 
-    def lead(self, cache: ObjectCache, pulse: Pulse) -> None:
+    def lead(self, cache: ObjectCache, keepers: Keepers) -> None:
         """From now on this replica leads."""
-        self._cache, self._pulse = cache, pulse
+        self._cache, self._keepers = cache, keepers
 
     def trouble(self) -> str | None:
-        """What is wrong, or None. An API server that is away is not a reason to restart us."""
-        now = time.monotonic()
-        if self._cache is None or self._pulse is None:
+        """What is wrong, or None. A standby that answers at all is well."""
+        if self._cache is None or self._keepers is None:
             return None
-        if self._pulse.running and now - self._pulse.last_pass > PASS_LIMIT_SECONDS + 60:
-            return f"no pass has ended for {now - self._pulse.last_pass:.0f} s"
-        if now - self._cache.last_contact > SILENCE_SECONDS:
-            return f"no watch event for {now - self._cache.last_contact:.0f} s"
+        now = time.monotonic()
+        for key, ended in self._keepers.last_pass.items():
+            if now - ended > PASS_SILENCE_SECONDS:
+                return f"no pass of {'/'.join(key)} has ended for {now - ended:.0f} s"
+        kind, seconds = self._cache.silence
+        if seconds > SILENCE_SECONDS:
+            return f"no word from the watch of {kind} for {seconds:.0f} s"
         return None
 
 

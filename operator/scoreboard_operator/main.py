@@ -7,6 +7,8 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Coroutine
+from typing import Any
 
 import structlog
 
@@ -18,7 +20,8 @@ from scoreboard_operator.kube.cache import ObjectCache
 from scoreboard_operator.kube.client import KubeClient
 from scoreboard_operator.kube.lease import Lease
 from scoreboard_operator.metrics import LEADER
-from scoreboard_operator.reconcile.loop import Bells, Pulse
+from scoreboard_operator.reconcile.apply import StepRunner
+from scoreboard_operator.reconcile.loop import Bells, Keepers
 from scoreboard_operator.reconcile.passes import Environment
 
 log = structlog.get_logger(__name__)
@@ -70,37 +73,55 @@ async def run() -> None:
 async def _lead(
     client: KubeClient, lease: Lease, health: Health, identity: str, stop: asyncio.Event
 ) -> None:
-    bells, pulse = Bells(), Pulse()
-    cache = ObjectCache(client, bells.ring)
-    env = Environment(client, cache, COMPONENTS, default_images())
-    await cache.start()
-    health.lead(cache, pulse)
-    halt = asyncio.Event()
-    operating = asyncio.create_task(handlers.operate(env, bells, pulse, identity, halt))
+    """Reconcile until told to stop; a lost Lease ends the process at once."""
     holding = asyncio.create_task(lease.hold())
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({operating, holding, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    if holding.done():
-        # Another replica may lead by now: end at once, without an orderly goodbye.
-        log.error("no longer the leader; exiting")
-        os._exit(3)
-    if operating.done():
-        # Kopf ended by itself: raise what ended it; the pod restarts, another replica leads.
-        operating.result()
-    halt.set()
-    await asyncio.wait({operating}, timeout=8.0)
+    holding.add_done_callback(_exit_when_lost)
+    bells = Bells()
+    cache = ObjectCache(client, bells.ring)
+    runner = StepRunner(client, bells.ring)
+    env = Environment(client, cache, COMPONENTS, default_images(), runner)
+    if await _first(cache.start(), stop.wait()) == 0:
+        keepers = Keepers(env, bells)
+        health.lead(cache, keepers)
+        halt = asyncio.Event()
+        operating = asyncio.create_task(handlers.operate(keepers, identity, halt))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({operating, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if operating.done():
+            # Kopf ended by itself: raise what ended it; the pod restarts, another replica leads.
+            operating.result()
+        # No pass may run when the Lease is given up: the next leader starts within a second.
+        await keepers.stop()
+        halt.set()
+        await asyncio.wait({operating}, timeout=5.0)
+    holding.remove_done_callback(_exit_when_lost)
     holding.cancel()
     await cache.stop()
 
 
-async def _first(*coroutines: object) -> int:
-    """Index of the coroutine that finished first; the others are cancelled."""
-    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]  # type: ignore[call-overload]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    done = next(index for index, task in enumerate(tasks) if task.done())
-    for task in tasks:
-        task.cancel()
-    return done
+def _exit_when_lost(holding: asyncio.Task[None]) -> None:
+    if not holding.cancelled():
+        # Another replica may lead by now: end at once, without an orderly goodbye.
+        log.error("no longer the leader; exiting", error=repr(holding.exception()))
+        os._exit(3)
+
+
+async def _first(*coroutines: Coroutine[Any, Any, Any]) -> int:
+    """Index of the coroutine that finished first; the others are cancelled.
+
+    Raises:
+        Exception: what that coroutine raised.
+    """
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            if not task.done():
+                task.cancel()
+    first = next(index for index, task in enumerate(tasks) if task.done())
+    tasks[first].result()
+    return first
 
 
 def configure_logging() -> None:

@@ -44,7 +44,13 @@ class ObjectCache:
         self._nodes: dict[str, Object] = {}
         self._synced: dict[str, asyncio.Event] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self.last_contact = time.monotonic()
+        self._contact: dict[str, float] = {}
+
+    @property
+    def silence(self) -> tuple[str, float]:
+        """The kind whose watch has been silent for longest, and for how many seconds."""
+        kind, at = min(self._contact.items(), key=lambda item: item[1], default=("none", None))
+        return kind, 0.0 if at is None else time.monotonic() - at
 
     async def start(self) -> None:
         """Start all watches and wait until every kind has been listed once."""
@@ -86,11 +92,6 @@ class ObjectCache:
         if stored is None or _newer(live, stored):
             self._store(live["kind"], live, wake=False)
 
-    def forget(self, key: Key) -> None:
-        """Drop what is kept for a Scoreboard that is gone."""
-        for tombstone in [entry for entry in self._tombstones if entry[0] == key]:
-            del self._tombstones[tombstone]
-
     async def _reflect(self, kind: str) -> None:
         """List, then watch, forever; back off with jitter while the API server is away."""
         selector = SELECTOR if KINDS[kind].watched else None
@@ -103,7 +104,7 @@ class ObjectCache:
                     self._synced[kind].set()
                 async for event in self._client.watch(kind, version, selector=selector):
                     delay = 0.2
-                    self.last_contact = time.monotonic()
+                    self._contact[kind] = time.monotonic()
                     live = event["object"]
                     version = live["metadata"]["resourceVersion"]
                     if event["type"] == "BOOKMARK":
@@ -126,7 +127,7 @@ class ObjectCache:
 
     async def _relist(self, kind: str, selector: str | None) -> str:
         listing = await self._client.list(kind, selector=selector)
-        self.last_contact = time.monotonic()
+        self._contact[kind] = time.monotonic()
         seen = set()
         for live in listing["items"]:
             live["kind"] = kind
@@ -176,8 +177,11 @@ class ObjectCache:
 
     def _remove(self, kind: str, live: Object) -> None:
         if kind == KIND:
-            self._boards.pop(_identity(live), None)
-            self._on_change(_identity(live))
+            gone = _identity(live)
+            self._boards.pop(gone, None)
+            for tombstone in [entry for entry in self._tombstones if entry[0] == gone]:
+                del self._tombstones[tombstone]
+            self._on_change(gone)
             return
         if kind == "Node":
             self._nodes.pop(live["metadata"]["name"], None)
@@ -186,7 +190,9 @@ class ObjectCache:
         key = _board_key(live)
         if key is None:
             return
-        if kind == "Secret":
+        board = self._boards.get(key)
+        # While a Scoreboard is being deleted, its Secrets are deleted on purpose.
+        if kind == "Secret" and board and not board["metadata"].get("deletionTimestamp"):
             self._tombstones[(key, live["metadata"]["name"])] = live
         objects = self._by_board.get(key, {})
         objects.pop((kind, live["metadata"]["name"]), None)

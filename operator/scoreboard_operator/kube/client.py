@@ -113,7 +113,8 @@ class KubeClient:
     async def create(self, kind: str, namespace: str | None, body: Object) -> Object:
         """POST a new object."""
         resource = KINDS[kind]
-        return await self._call("POST", "create", resource, resource.path(namespace), {}, body)
+        query = {"fieldManager": FIELD_MANAGER}
+        return await self._call("POST", "create", resource, resource.path(namespace), query, body)
 
     async def replace(self, kind: str, namespace: str | None, body: Object) -> Object:
         """PUT an object; its resourceVersion makes the write conditional."""

@@ -24,6 +24,8 @@ RENEW_SECONDS = 3.0
 GIVE_UP_SECONDS = 9.0
 """A holder that could not renew for so long stops, before any standby may take over."""
 POLL_SECONDS = 1.0
+RETRY_SECONDS = 1.0
+REQUEST_SECONDS = 5.0
 
 
 class Lease:
@@ -37,24 +39,32 @@ class Lease:
         self._seen: tuple[object, ...] = ()
         self._seen_at = time.monotonic()
         self._renewed_at = time.monotonic()
-        self.last_poll = time.monotonic()
 
     async def acquire(self) -> None:
         """Wait until this candidate holds the Lease."""
-        while not await self._try_quietly():  # noqa: ASYNC110 - the Lease is elsewhere
+        while not await self._attempt(REQUEST_SECONDS):  # noqa: ASYNC110 - the Lease is elsewhere
             await asyncio.sleep(POLL_SECONDS)
         self._renewed_at = time.monotonic()
 
     async def hold(self) -> None:
-        """Renew until the Lease is lost or could not be renewed in time; then return."""
+        """Renew until another holds the Lease or it could not be renewed in time; then return.
+
+        It returns no later than ``GIVE_UP_SECONDS`` after the last renewal began, which is before
+        any other candidate may take the Lease.
+        """
+        pause = RENEW_SECONDS
         while True:
-            await asyncio.sleep(RENEW_SECONDS)
+            await asyncio.sleep(pause)
+            left = GIVE_UP_SECONDS - (time.monotonic() - self._renewed_at)
             before = time.monotonic()
-            if await self._try_quietly():
-                self._renewed_at = before
-            elif time.monotonic() - self._renewed_at > GIVE_UP_SECONDS:
-                log.error("lease lost", lease=self._name)
+            held = await self._attempt(min(REQUEST_SECONDS, left)) if left > 0 else None
+            if held:
+                self._renewed_at, pause = before, RENEW_SECONDS
+            elif held is False or time.monotonic() - self._renewed_at >= GIVE_UP_SECONDS:
+                log.error("lease lost", lease=self._name, taken=held is False)
                 return
+            else:
+                pause = min(RETRY_SECONDS, GIVE_UP_SECONDS - (time.monotonic() - before))
 
     async def release(self) -> None:
         """Give the Lease up, so that a standby takes it at its next poll."""
@@ -67,18 +77,16 @@ class Lease:
         except (ApiError, aiohttp.ClientError, TimeoutError) as error:
             log.warning("lease not released; it will expire", error=str(error))
 
-    async def _try_quietly(self) -> bool:
+    async def _attempt(self, timeout: float) -> bool | None:
+        """One try to take or renew: held, held by another (False), or unknown (None)."""
         try:
-            held = await asyncio.wait_for(self._try(), timeout=5.0)
+            return await asyncio.wait_for(self._try(), timeout)
         except ApiError as error:
             if error.status not in (404, 409):
                 log.warning("lease not reachable", error=str(error))
-            return False
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             log.warning("lease not reachable", error=repr(error))
-            return False
-        self.last_poll = time.monotonic()
-        return held
+        return None
 
     async def _try(self) -> bool:
         """Take or renew the Lease; every write is conditional on the version that was read."""
@@ -86,7 +94,7 @@ class Lease:
         if lease is None:
             await self._client.create("Lease", self._namespace, self._fresh())
             return True
-        spec = lease["spec"]
+        spec = lease.setdefault("spec", {})
         holder = spec.get("holderIdentity") or ""
         record = (holder, spec.get("renewTime"), spec.get("leaseTransitions"))
         if record != self._seen:

@@ -7,6 +7,6 @@
 ``apply``     carries a plan out
 ``status``    pure: component statuses -> conditions and tables
 ``passes``    the pass itself, a table of contents of the above
-``loop``      when the next pass runs
+``loop``      one task per Scoreboard, and when its next pass runs
 ``finalize``  what happens when the Scoreboard is deleted
 """

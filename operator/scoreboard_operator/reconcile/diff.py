@@ -20,15 +20,25 @@ HASH_ANNOTATION = "scoreboard.dev/desired-hash"
 _MERGE_KEYS = ("name", "mountPath", "containerPort", "port", "key", "topologyKey")
 # Maps the API treats as one value: an extra key in them is drift.
 _ATOMIC_MAPS = frozenset({"selector", "matchLabels", "nodeSelector"})
+# Lists the API treats as one value: an extra item in them is drift.
+_ATOMIC_LISTS = frozenset({"subjects"})
+_FALSE_WHEN_ABSENT = frozenset({"publishNotReadyAddresses", "readOnly"})
 
 
 def stamped(desired: Object) -> Object:
     """The object with its own hash as an annotation."""
-    body = json.dumps(desired, sort_keys=True, separators=(",", ":")).encode()
-    digest = hashlib.sha256(body).hexdigest()[:16]
     metadata = dict(desired["metadata"])
-    metadata["annotations"] = {**metadata.get("annotations", {}), HASH_ANNOTATION: digest}
+    metadata["annotations"] = {
+        **metadata.get("annotations", {}),
+        HASH_ANNOTATION: digest(desired),
+    }
     return {**desired, "metadata": metadata}
+
+
+def digest(value: Any) -> str:
+    """Short hash of a JSON-shaped value, equal for equal values."""
+    body = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    return hashlib.sha256(body).hexdigest()[:16]
 
 
 def differences(desired: Any, live: Any, path: str = "", limit: int = 5) -> list[str]:
@@ -55,9 +65,12 @@ def _compare(desired: Any, live: Any, path: str, found: list[str], limit: int) -
 def _same(desired: Any, live: Any, path: str) -> bool:
     if desired == live:
         return True
+    if live is None and not desired:
+        # The API server leaves out 0 and the empty string, and false only where absent means
+        # false: without allowPrivilegeEscalation, for example, it would be true.
+        return desired is not False or path.rsplit(".", 1)[-1] in _FALSE_WHEN_ABSENT
     if live is None:
-        # The API server leaves out zero values: false, 0 and the empty string.
-        return not desired
+        return False
     if ".resources." in path or path.endswith("sizeLimit"):
         return quantity(str(desired)) == quantity(str(live))
     return False
@@ -102,6 +115,9 @@ def _compare_lists(desired: list[Any], live: Any, path: str, found: list[str], l
             return
         for index, (want, have) in enumerate(zip(desired, live, strict=True)):
             _compare(want, have, f"{path}[{index}]", found, limit)
+        return
+    if path.rsplit(".", 1)[-1] in _ATOMIC_LISTS and len(desired) != len(live):
+        found.append(path)
         return
     by_key = {item.get(merge_key): item for item in live if isinstance(item, dict)}
     for item in desired:

@@ -19,12 +19,23 @@ from scoreboard_operator.reconcile.passes import Environment, PassResult, run_pa
 
 log = structlog.get_logger(__name__)
 
-RESYNC_SECONDS = {"ready": 4.0, "waiting": 1.5, "stalled": 4.0, "paused": 10.0}
+RESYNC_SECONDS = {
+    "ready": 4.0,
+    "waiting": 1.5,
+    "stalled": 4.0,
+    "paused": 10.0,
+    "deleting": 1.0,
+    "absent": 1.0,
+}
 """Longest time to the next pass by the result of the last one. Engines have no watch, so a topic
 setting edited by hand is found at the next resync; objects wake their pass at once."""
 
 DEBOUNCE_SECONDS = 0.1
 """Changes come in bursts (a pod's start is a dozen events); a pass waits for the burst to end."""
+
+ABSENCES = 15
+"""Kopf's watch and ours are two: a Scoreboard kopf announced may reach our cache a moment later.
+One that is not there after so many looks is gone."""
 
 PASS_LIMIT_SECONDS = 120.0
 """A pass that takes longer is abandoned and counted as failed."""
@@ -82,44 +93,64 @@ class Bells:
         self._bells.pop(key, None)
 
 
-class Pulse:
-    """When the last pass ended, for the health check."""
+class Keepers:
+    """One task per Scoreboard that runs its passes, started when it is first heard of."""
 
-    def __init__(self) -> None:
-        self.last_pass = time.monotonic()
-        self.running: set[Key] = set()
+    def __init__(self, env: Environment, bells: Bells) -> None:
+        self._env = env
+        self._bells = bells
+        self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self.last_pass: dict[Key, float] = {}
+        """When the last pass of each Scoreboard ended (monotonic seconds), for health checks."""
 
+    def wake(self, key: Key) -> None:
+        """See that the Scoreboard is kept, and ask for a pass."""
+        task = self._tasks.get(key)
+        if task is None or task.done():
+            self._bells.of(key)
+            self.last_pass[key] = time.monotonic()
+            self._tasks[key] = asyncio.create_task(self._keep(key), name="/".join(key))
+        self._bells.ring(key)
 
-async def keep(env: Environment, bells: Bells, pulse: Pulse, key: Key) -> None:
-    """Run passes for one Scoreboard until it is gone or the task is cancelled."""
-    bell = bells.of(key)
-    bell.ring()
-    failures = 0
-    pulse.running.add(key)
-    ready_gauge: str | None = None
-    try:
-        while True:
-            QUEUE_SECONDS.observe(bell.answer())
-            started = time.monotonic()
-            try:
-                outcome = await asyncio.wait_for(run_pass(env, key), PASS_LIMIT_SECONDS)
-                failures = 0
-            except Exception:
-                # Ours: counted, logged with the traceback, tried again with back-off.
-                failures += 1
-                log.exception("pass failed", scoreboard="/".join(key), failures=failures)
-                outcome = PassResult("failed")
-            _record(outcome, time.monotonic() - started)
-            pulse.last_pass = time.monotonic()
-            if outcome.result == "gone":
-                return
-            ready_gauge = _count(ready_gauge, str(outcome.result == "ready").lower())
-            await bell.wait(_pause(outcome.result, failures))
-            await asyncio.sleep(DEBOUNCE_SECONDS)
-    finally:
-        _count(ready_gauge, None)
-        pulse.running.discard(key)
-        bells.drop(key)
+    async def stop(self) -> None:
+        """End all passes; returns when none runs any more."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._env.runner.stop()
+
+    async def _keep(self, key: Key) -> None:
+        """Run passes until the Scoreboard is gone."""
+        bell = self._bells.of(key)
+        failures = absences = 0
+        ready_gauge: str | None = None
+        try:
+            while True:
+                QUEUE_SECONDS.observe(bell.answer())
+                started = time.monotonic()
+                outcome = await self._pass(key)
+                failures = failures + 1 if outcome.result == "failed" else 0
+                _record(outcome, time.monotonic() - started)
+                self.last_pass[key] = time.monotonic()
+                absences = absences + 1 if outcome.result == "absent" else 0
+                if outcome.result == "gone" or absences > ABSENCES:
+                    return
+                ready_gauge = _count(ready_gauge, str(outcome.result == "ready").lower())
+                await bell.wait(_pause(outcome.result, failures))
+                await asyncio.sleep(DEBOUNCE_SECONDS)
+        finally:
+            _count(ready_gauge, None)
+            self.last_pass.pop(key, None)
+            self._bells.drop(key)
+
+    async def _pass(self, key: Key) -> PassResult:
+        try:
+            return await asyncio.wait_for(run_pass(self._env, key), PASS_LIMIT_SECONDS)
+        except Exception:
+            # Ours: counted, logged with the traceback, tried again with back-off.
+            log.exception("pass failed", scoreboard="/".join(key))
+            return PassResult("failed")
 
 
 def _pause(result: str, failures: int) -> float:

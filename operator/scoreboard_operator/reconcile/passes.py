@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,7 +23,8 @@ from scoreboard_operator.components.base import (
 from scoreboard_operator.kube.cache import Key, ObjectCache
 from scoreboard_operator.kube.client import ApiError, KubeClient
 from scoreboard_operator.kube.events import emit
-from scoreboard_operator.reconcile.apply import BoardAccess, Outcome, carry_out
+from scoreboard_operator.reconcile.apply import BoardAccess, Outcome, StepRunner, carry_out
+from scoreboard_operator.reconcile.finalize import ensure_finalizer, finalize
 from scoreboard_operator.reconcile.plan import ComponentPlan, Plan, make_plan
 from scoreboard_operator.reconcile.status import (
     build_status,
@@ -44,11 +45,16 @@ class Environment:
     cache: ObjectCache
     components: Sequence[Component]
     images: ImageSet
+    runner: StepRunner
 
 
 @dataclass(frozen=True)
 class PassResult:
-    """How a pass ended: ready, waiting, stalled, paused or gone; and the writes it made."""
+    """How a pass ended, and the writes it made.
+
+    ``result`` is ready, waiting, stalled, paused, failed (a fault of ours), deleting, gone, or
+    absent (not in our cache: not yet, or not any more).
+    """
 
     result: str
     writes: int = 0
@@ -58,42 +64,60 @@ async def run_pass(env: Environment, key: Key) -> PassResult:
     """Bring one Scoreboard a step closer to its spec and report where it stands."""
     resource = env.cache.board(key)
     if resource is None:
-        # Kopf saw it before our own watch did; the cache rings when it arrives.
-        return PassResult("waiting")
+        return PassResult("absent")
     if resource["metadata"].get("deletionTimestamp"):
-        return PassResult("gone")
-    children = env.cache.children(key)
+        gone = await finalize(env.client, env.cache, resource)
+        return PassResult("gone" if gone else "deleting")
     try:
-        board = board_of(resource, env.cache.nodes(), children, env.images)
+        board = board_of(resource, env.cache.nodes(), env.cache.children(key), env.images)
     except UserError as error:
         status = stalled_status(resource, error.reason, error.message, _now())
         return PassResult("stalled", await _write_status(env, resource, status))
 
-    references = await _references(env, board)
-    snapshot = _snapshot(env, key, references)
+    snapshot = Snapshot(
+        env.cache.children(key), await _references(env, board), env.cache.deleted_secrets(key)
+    )
     observed = await _observe(env, board, snapshot)
-    plan, statuses = _plan_in_order(env, board, snapshot, observed)
+    plan, statuses = _plan(env, board, snapshot, observed)
     if board.spec.paused:
         status = _status(board, snapshot, plan, statuses, Outcome(), resource)
         return PassResult("paused", await _write_status(env, resource, status))
 
-    outcome = await carry_out(plan, env.client, env.cache, board.namespace)
+    writes = await ensure_finalizer(env.client, env.cache, resource)
+    foreign = await _foreign_secrets(env, board, plan)
+    if foreign:
+        snapshot = replace(snapshot, other_secrets={**snapshot.other_secrets, **foreign})
+        plan, statuses = _plan(env, board, snapshot, observed)
+    outcome = await carry_out(plan, env.client, env.cache, env.runner, key)
     if outcome.writes:
         # Judge what is there now, so that Ready never speaks of what was there before.
-        snapshot = _snapshot(env, key, references)
-        statuses = [(c, _component_status(c, board, snapshot, observed)) for c in env.components]
+        snapshot = replace(snapshot, objects=env.cache.children(key))
+        statuses = _statuses(env, board, snapshot, observed)
     status = _status(board, snapshot, plan, statuses, outcome, resource)
-    writes = outcome.writes + await _write_status(env, resource, status)
+    writes += outcome.writes + await _write_status(env, resource, status)
+    if outcome.crashed:
+        return PassResult("failed", writes)
     if is_true(status, "Stalled"):
         return PassResult("stalled", writes)
     ready = is_true(status, "Ready") and not outcome.stepped
     return PassResult("ready" if ready else "waiting", writes)
 
 
-def _snapshot(env: Environment, key: Key, references: dict[str, Object | None]) -> Snapshot:
-    objects = env.cache.children(key)
-    deleted = env.cache.deleted_secrets(key)
-    return Snapshot(objects, references, deleted)
+async def _foreign_secrets(env: Environment, board: Board, plan: Plan) -> dict[str, Object]:
+    """Secrets about to be created that exist already, without our labels.
+
+    They were restored from a backup, or someone took the labels off: their values are adopted.
+    """
+    names = [
+        change.object["metadata"]["name"]
+        for part in plan.parts
+        for change in part.changes
+        if change.create
+    ]
+    found = await asyncio.gather(
+        *(env.client.get("Secret", board.namespace, name) for name in names)
+    )
+    return {name: live for name, live in zip(names, found, strict=True) if live is not None}
 
 
 async def _references(env: Environment, board: Board) -> dict[str, Object | None]:
@@ -107,31 +131,51 @@ async def _references(env: Environment, board: Board) -> dict[str, Object | None
 
 
 async def _observe(env: Environment, board: Board, snapshot: Snapshot) -> dict[str, Any]:
-    """Ask every engine at once how it is."""
+    """Ask every engine at once how it is; an exception stands for the answer that failed."""
     access = BoardAccess(env.client, board.namespace)
     answers = await asyncio.gather(
-        *(component.observe(board, snapshot, access) for component in env.components)
+        *(component.observe(board, snapshot, access) for component in env.components),
+        return_exceptions=True,
     )
     return {
         component.name: answer for component, answer in zip(env.components, answers, strict=True)
     }
 
 
-def _plan_in_order(
+def _plan(
     env: Environment, board: Board, snapshot: Snapshot, observed: dict[str, Any]
 ) -> tuple[Plan, list[tuple[Component, ComponentStatus]]]:
-    statuses = [(c, _component_status(c, board, snapshot, observed)) for c in env.components]
+    statuses = _statuses(env, board, snapshot, observed)
     holding = frozenset(c.condition for c, status in statuses if status.ready)
     return make_plan(board, snapshot, env.components, observed, holding), statuses
 
 
+def _statuses(
+    env: Environment, board: Board, snapshot: Snapshot, observed: dict[str, Any]
+) -> list[tuple[Component, ComponentStatus]]:
+    return [
+        (component, _component_status(component, board, snapshot, observed.get(component.name)))
+        for component in env.components
+    ]
+
+
 def _component_status(
-    component: Component, board: Board, snapshot: Snapshot, observed: dict[str, Any]
+    component: Component, board: Board, snapshot: Snapshot, observed: Any
 ) -> ComponentStatus:
+    if isinstance(observed, Exception):
+        return _internal_error(observed)
     try:
-        return component.status(board, snapshot, observed.get(component.name))
+        return component.status(board, snapshot, observed)
     except UserError as error:
         return ComponentStatus(False, error.reason, error.message, stalled=True)
+    except Exception as error:
+        log.exception("status failed", scoreboard=board.name, component=component.name)
+        return _internal_error(error)
+
+
+def _internal_error(error: Exception) -> ComponentStatus:
+    message = f"{type(error).__name__} in the operator: its log has the traceback"
+    return ComponentStatus(False, "InternalError", message)
 
 
 def _status(
@@ -151,16 +195,22 @@ def _status(
         (component, _corrected(status, parts[component.name], outcome))
         for component, status in statuses
     ]
-    return build_status(board, snapshot, corrected, held, resource.get("status", {}), _now())
+    open_work = len(plan.lines()) if board.spec.paused else 0
+    old = resource.get("status", {})
+    return build_status(board, snapshot, corrected, held, open_work, old, _now())
 
 
 def _corrected(status: ComponentStatus, part: ComponentPlan, outcome: Outcome) -> ComponentStatus:
     """A component's own word, unless its plan met something the component cannot see."""
-    failure = outcome.failures.get(part.component.name)
+    name = part.component.name
     if part.error is not None:
         reason, message = part.error.reason, part.error.message
-    elif failure is not None:
-        reason, message = "Retrying", failure
+    elif part.crash is not None:
+        return _internal_error(part.crash)
+    elif name in outcome.failures:
+        reason, message = "Retrying", outcome.failures[name]
+    elif name in outcome.busy and not status.ready:
+        reason, message = status.reason, f"{status.message}; under way: {outcome.busy[name]}"
     elif part.blocked and not status.stalled:
         reason, message = "WaitingForDependencies", part.blocked
     else:
@@ -176,9 +226,15 @@ async def _write_status(env: Environment, resource: Object, status: Object) -> i
     if all(old.get(field) == value for field, value in status.items()):
         return 0
     meta = resource["metadata"]
+    # In a merge patch only null removes a key that is there no more.
+    vanished = {
+        table: {**dict.fromkeys(old.get(table, {})), **status.get(table, {})}
+        for table in ("endpoints", "images")
+    }
+    patch = {"status": {**status, **vanished}}
     try:
         stored = await env.client.merge_patch(
-            KIND, meta["namespace"], meta["name"], {"status": status}, status=True
+            KIND, meta["namespace"], meta["name"], patch, status=True
         )
     except ApiError as error:
         if error.status == 404:

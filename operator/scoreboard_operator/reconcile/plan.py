@@ -18,15 +18,23 @@ from scoreboard_operator.components.base import (
 from scoreboard_operator.components.build import workload_ready
 from scoreboard_operator.components.build.labels import RETAIN_ANNOTATION, ZONE
 from scoreboard_operator.kube.kinds import KINDS, WORKLOADS
-from scoreboard_operator.reconcile.diff import HASH_ANNOTATION, differences, stamped
+from scoreboard_operator.reconcile.diff import HASH_ANNOTATION, differences, digest, stamped
+
+TEMPLATE_ANNOTATION = "scoreboard.dev/template-digest"
+"""On workloads: digest of the pod template, so that a field taken out of it counts as a change."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One write: ``why`` names the fields that differ, or says that the object is missing."""
+    """One write: ``why`` names the fields that differ, or says that the object is missing.
+
+    ``create`` is for generated secrets: they are only ever created, so that values nobody knew of
+    are never overwritten.
+    """
 
     object: Object
     why: str
+    create: bool = False
 
     @property
     def title(self) -> str:
@@ -39,7 +47,8 @@ class ComponentPlan:
     """What one component's part of the pass is.
 
     ``held`` maps the names of workloads whose update waits to the reason; ``blocked`` says why
-    nothing of the component is created yet; ``error`` is what the user must mend.
+    nothing of the component is created yet; ``error`` is what the user must mend, ``crash`` a
+    fault of ours.
     """
 
     component: Component
@@ -49,6 +58,7 @@ class ComponentPlan:
     wanted: frozenset[tuple[str, str]] = frozenset()
     blocked: str | None = None
     error: UserError | None = None
+    crash: Exception | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,8 @@ class Plan:
             text += [f"{name}: apply {change.title} ({change.why})" for change in part.changes]
             text += [f"{name}: hold {workload} ({why})" for workload, why in part.held.items()]
             text += [f"{name}: step {step.name} ({step.detail})" for step in part.steps]
+            if part.error or part.crash:
+                text.append(f"{name}: nothing ({part.error or part.crash})")
             if part.blocked:
                 text.append(f"{name}: blocked ({part.blocked})")
         text += [f"prune {o['kind']}/{o['metadata']['name']}" for o in self.prune]
@@ -85,7 +97,7 @@ def make_plan(
     component conditions that hold now.
     """
     parts = tuple(
-        _plan_component(board, snapshot, component, observed.get(component.name), conditions_true)
+        _planned(board, snapshot, component, observed.get(component.name), conditions_true)
         for component in components
     )
     return Plan(parts, _prune(board, snapshot, parts))
@@ -107,6 +119,11 @@ def owned(board: Board, desired: Object) -> Object:
             **desired,
             "metadata": {**desired["metadata"], "ownerReferences": [reference]},
         }
+    if desired["kind"] in WORKLOADS:
+        metadata = desired["metadata"]
+        notes = {TEMPLATE_ANNOTATION: digest(desired["spec"]["template"])}
+        annotations = {**metadata.get("annotations", {}), **notes}
+        desired = {**desired, "metadata": {**metadata, "annotations": annotations}}
     return stamped(desired)
 
 
@@ -123,6 +140,24 @@ def change_needed(desired: Object, live: Object | None) -> str | None:
     return ", ".join(real) if real else "fields no longer wanted"
 
 
+def _planned(
+    board: Board,
+    snapshot: Snapshot,
+    component: Component,
+    observed: Any,
+    conditions_true: frozenset[str],
+) -> ComponentPlan:
+    """Plan one component; whatever is wrong with it stays with it."""
+    if isinstance(observed, Exception):
+        return ComponentPlan(component, crash=observed)
+    try:
+        return _plan_component(board, snapshot, component, observed, conditions_true)
+    except UserError as error:
+        return ComponentPlan(component, error=error)
+    except Exception as error:
+        return ComponentPlan(component, crash=error)
+
+
 def _plan_component(
     board: Board,
     snapshot: Snapshot,
@@ -130,10 +165,7 @@ def _plan_component(
     observed: Any,
     conditions_true: frozenset[str],
 ) -> ComponentPlan:
-    try:
-        desired = [owned(board, item) for item in component.desired(board, snapshot)]
-    except UserError as error:
-        return ComponentPlan(component, error=error)
+    desired = [owned(board, item) for item in component.desired(board, snapshot)]
     desired.sort(key=lambda item: (KINDS[item["kind"]].order, item["metadata"]["name"]))
     wanted = frozenset((item["kind"], item["metadata"]["name"]) for item in desired)
 
@@ -161,18 +193,32 @@ def _plan_component(
             if reason is not None:
                 held[name] = reason
                 continue
-        changes.append(Change(item, why))
+        unknown = live is None and name not in snapshot.other_secrets
+        changes.append(Change(item, why, create=_generated(item) and unknown))
     steps = tuple(component.steps(board, snapshot, observed, frozenset(held)))
     return ComponentPlan(component, tuple(changes), held, steps, wanted)
 
 
+def _generated(item: Object) -> bool:
+    """Whether the object holds values that were made once and cannot be made again."""
+    annotations = item["metadata"].get("annotations", {})
+    return item["kind"] == "Secret" and bool(annotations.get(RETAIN_ANNOTATION) == "true")
+
+
 def _one_zone_at_a_time(desired: Iterable[Object]) -> Any:
-    """Default hold: a zone waits until the zones before it are current and ready."""
+    """Default hold: a zone waits until the zones before it are current and ready.
+
+    Only what restarts pods waits. Scaling and undoing edits by hand go ahead, and so does a
+    workload that is not ready: there is nothing to lose, and it may be what mends it.
+    """
     workloads = [item for item in desired if item["kind"] in WORKLOADS]
 
     def hold(board: Board, snapshot: Snapshot, observed: Any, workload: Object) -> str | None:
         zone = workload["metadata"]["labels"].get(ZONE)
         if zone not in board.zones:
+            return None
+        present = snapshot.get(workload["kind"], workload["metadata"]["name"])
+        if not _restarts(workload, present) or not workload_ready(present):
             return None
         turn = board.zones.index(zone)
         for other in workloads:
@@ -180,7 +226,7 @@ def _one_zone_at_a_time(desired: Iterable[Object]) -> Any:
             if other_zone not in board.zones or board.zones.index(other_zone) >= turn:
                 continue
             live = snapshot.get(other["kind"], other["metadata"]["name"])
-            settled = change_needed(other, live) is None and workload_ready(live)
+            settled = not _restarts(other, live) and workload_ready(live)
             if not settled:
                 return f"zone {other_zone} first: {other['metadata']['name']} is not ready yet"
         return None
@@ -188,9 +234,19 @@ def _one_zone_at_a_time(desired: Iterable[Object]) -> Any:
     return hold
 
 
+def _restarts(workload: Object, live: Object | None) -> bool:
+    """Whether an update changes the pod template, so that pods are replaced."""
+    if live is None:
+        return False
+    template = workload["spec"]["template"]
+    wanted = workload["metadata"]["annotations"][TEMPLATE_ANNOTATION]
+    known = live["metadata"].get("annotations", {}).get(TEMPLATE_ANNOTATION)
+    return wanted != known or bool(differences(template, live["spec"]["template"]))
+
+
 def _prune(board: Board, snapshot: Snapshot, parts: Sequence[ComponentPlan]) -> tuple[Object, ...]:
     """Owned objects that no component wants; nothing while a component could not say."""
-    if any(part.error for part in parts):
+    if any(part.error or part.crash for part in parts):
         return ()
     wanted = frozenset().union(*(part.wanted for part in parts))
     return tuple(

@@ -34,10 +34,15 @@ def build_status(
     snapshot: Snapshot,
     results: Sequence[tuple[Component, ComponentStatus]],
     held: Mapping[str, str],
+    open_work: int,
     old: Object,
     now: str,
 ) -> Object:
-    """The new status. ``held`` are updates that wait for their turn; ``now`` is RFC 3339."""
+    """The new status.
+
+    ``held`` are updates that wait for their turn; ``open_work`` counts what a paused board leaves
+    undone; ``now`` is RFC 3339.
+    """
     tables: Object = {name: [] for name in _TABLES}
     endpoints: dict[str, str] = {}
     for _, result in results:
@@ -51,7 +56,7 @@ def build_status(
         (component.condition, result.ready, result.reason, result.message)
         for component, result in results
     ]
-    conditions = _overall(board, results, held) + conditions
+    conditions = _overall(board, results, held, open_work) + conditions
     return {
         "observedGeneration": board.generation,
         "conditions": _with_times(conditions, board.generation, old, now),
@@ -68,15 +73,14 @@ def stalled_status(resource: Object, reason: str, message: str, now: str) -> Obj
     old = resource.get("status", {})
     generation = resource["metadata"]["generation"]
     kept = [
-        (c["type"], c["status"] == "True", c["reason"], c["message"])
-        for c in old.get("conditions", [])
-        if c["type"] not in ("Ready", "Reconciling", "Stalled")
+        c for c in old.get("conditions", []) if c["type"] not in ("Ready", "Reconciling", "Stalled")
     ]
-    conditions = [("Ready", False, reason, message), ("Stalled", True, reason, message), *kept]
+    conditions = [("Ready", False, reason, message), ("Stalled", True, reason, message)]
     return {
         **old,
         "observedGeneration": generation,
-        "conditions": _with_times(conditions, generation, old, now),
+        # Component conditions still speak of the generation they were found for.
+        "conditions": _with_times(conditions, generation, old, now) + kept,
     }
 
 
@@ -110,6 +114,7 @@ def _overall(
     board: Board,
     results: Sequence[tuple[Component, ComponentStatus]],
     held: Mapping[str, str],
+    open_work: int,
 ) -> list[tuple[str, bool, str, str]]:
     stalled = next((result for _, result in results if result.stalled), None)
     if stalled is not None:
@@ -119,9 +124,10 @@ def _overall(
         ]
     waiting = [(c, result) for c, result in results if not result.ready]
     if board.spec.paused:
-        # Paused is the user's word that nothing shall change: not ready for what the spec says.
         message = "spec.paused is true: nothing is changed until it is set to false"
-        return [("Ready", not waiting, "Paused", message)]
+        if open_work:
+            message += f"; {open_work} changes wait for that"
+        return [("Ready", not waiting and not open_work, "Paused", message)]
     if waiting:
         component, result = waiting[0]
         more = f" (and {len(waiting) - 1} more components)" if len(waiting) > 1 else ""

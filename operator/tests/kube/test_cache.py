@@ -71,15 +71,28 @@ def test_own_writes_are_seen_at_once_and_do_not_ring() -> None:
     assert rings == []
 
 
+def _board(**meta: Any) -> dict[str, Any]:
+    return _object("Scoreboard", "demo", meta={"generation": 1, **meta})
+
+
 def test_deleted_secrets_keep_their_content_until_the_board_is_gone() -> None:
-    cache, rings = _cache()
+    cache, _ = _cache()
+    cache._store("Scoreboard", _board(), wake=True)
     secret = _object("Secret", data={"a": "Yg=="})
     cache._store("Secret", secret, wake=True)
     cache._remove("Secret", secret)
     assert cache.children(KEY) == {}
     assert cache.deleted_secrets(KEY)["x"]["data"] == {"a": "Yg=="}
-    assert len(rings) == 2
-    cache.forget(KEY)
+    cache._remove("Scoreboard", _board())
+    assert cache.deleted_secrets(KEY) == {}
+
+
+def test_secrets_deleted_with_their_board_are_not_kept() -> None:
+    cache, _ = _cache()
+    cache._store("Scoreboard", _board(deletionTimestamp="2026-01-01T00:00:00Z"), wake=True)
+    secret = _object("Secret", data={"a": "Yg=="})
+    cache._store("Secret", secret, wake=True)
+    cache._remove("Secret", secret)
     assert cache.deleted_secrets(KEY) == {}
 
 

@@ -64,66 +64,110 @@ def _candidates(api: LeaseApi) -> tuple[Lease, Lease]:
 
 async def test_only_one_holds(clock: Clock) -> None:
     first, second = _candidates(LeaseApi())
-    assert await first._try_quietly()
-    assert not await second._try_quietly()
-    assert await first._try_quietly()
+    assert await first._attempt(5)
+    assert not await second._attempt(5)
+    assert await first._attempt(5)
 
 
 async def test_a_silent_holder_is_replaced_after_the_duration(clock: Clock) -> None:
     first, second = _candidates(LeaseApi())
-    assert await first._try_quietly()
-    assert not await second._try_quietly()
+    assert await first._attempt(5)
+    assert not await second._attempt(5)
     clock.now += module.DURATION_SECONDS - 1
-    assert not await second._try_quietly()
+    assert not await second._attempt(5)
     clock.now += 2
-    assert await second._try_quietly()
-    assert not await first._try_quietly()
+    assert await second._attempt(5)
+    assert not await first._attempt(5)
 
 
 async def test_a_renewing_holder_is_never_replaced(clock: Clock) -> None:
     api = LeaseApi()
     first, second = _candidates(api)
     for _ in range(20):
-        assert await first._try_quietly()
+        assert await first._attempt(5)
         assert api.stored is not None
         api.stored["spec"]["renewTime"] = f"t{clock.now}"
-        assert not await second._try_quietly()
+        assert not await second._attempt(5)
         clock.now += module.RENEW_SECONDS
 
 
 async def test_release_hands_over_at_once(clock: Clock) -> None:
     first, second = _candidates(LeaseApi())
-    assert await first._try_quietly()
-    assert not await second._try_quietly()
+    assert await first._attempt(5)
+    assert not await second._attempt(5)
     await first.release()
-    assert await second._try_quietly()
+    assert await second._attempt(5)
 
 
 async def test_two_that_race_for_an_expired_lease_cannot_both_win(clock: Clock) -> None:
     api = LeaseApi()
     dead = Lease(api, "ns", "lease", "dead")  # type: ignore[arg-type]
-    assert await dead._try_quietly()
+    assert await dead._attempt(5)
     first, second = _candidates(api)
-    assert not await first._try_quietly()
-    assert not await second._try_quietly()
+    assert not await first._attempt(5)
+    assert not await second._attempt(5)
     clock.now += module.DURATION_SECONDS + 1
     stale = await api.get("Lease", "ns", "lease")
-    assert await first._try_quietly()
+    assert await first._attempt(5)
 
     async def read_before(*_: Any) -> Any:
         return stale
 
     api.get = read_before  # type: ignore[method-assign]
-    assert not await second._try_quietly()
+    assert not await second._attempt(5)
 
 
 async def test_an_unreachable_api_is_no_lease(clock: Clock) -> None:
     api = LeaseApi()
     first, _ = _candidates(api)
-    assert await first._try_quietly()
+    assert await first._attempt(5)
     api.down = True
-    assert not await first._try_quietly()
+    assert not await first._attempt(5)
 
 
-def test_a_holder_gives_up_before_another_may_take_over() -> None:
-    assert module.GIVE_UP_SECONDS + module.RENEW_SECONDS <= module.DURATION_SECONDS
+@pytest.fixture
+def sleeps(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    """Sleeping moves the clock instead of waiting."""
+
+    async def sleep(seconds: float) -> None:
+        clock.now += max(seconds, 0.001)
+
+    monkeypatch.setattr(module.asyncio, "sleep", sleep)
+
+
+async def test_a_holder_that_cannot_renew_gives_up_before_another_may_take_over(
+    clock: Clock, sleeps: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = LeaseApi()
+    first, second = _candidates(api)
+    await first.acquire()
+    assert not await second._attempt(5)
+    last_renewal = clock.now
+
+    async def hang(timed: Any, timeout: float) -> None:
+        timed.close()
+        clock.now += timeout
+        raise TimeoutError
+
+    monkeypatch.setattr(module.asyncio, "wait_for", hang)
+    await first.hold()
+    assert clock.now - last_renewal <= module.GIVE_UP_SECONDS + 0.01
+    assert module.GIVE_UP_SECONDS < module.DURATION_SECONDS
+
+
+async def test_a_holder_that_sees_another_stops_at_once(clock: Clock, sleeps: None) -> None:
+    api = LeaseApi()
+    first, _ = _candidates(api)
+    await first.acquire()
+    assert api.stored is not None
+    api.stored["spec"]["holderIdentity"] = "b"
+    began = clock.now
+    await first.hold()
+    assert clock.now - began <= module.RENEW_SECONDS + 0.01
+
+
+async def test_a_lease_someone_emptied_is_taken(clock: Clock) -> None:
+    api = LeaseApi()
+    api.stored = {"metadata": {"name": "lease", "resourceVersion": "1"}}
+    first, _ = _candidates(api)
+    assert await first._attempt(5)

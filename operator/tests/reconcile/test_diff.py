@@ -65,7 +65,17 @@ def test_rewritten_quantities_are_equal() -> None:
 
 
 def test_zero_values_the_server_leaves_out_are_equal() -> None:
-    assert differences({"a": False, "b": "", "c": [], "d": {}}, {}) == []
+    assert differences({"a": 0, "b": "", "c": [], "d": {}, "readOnly": False}, {}) == []
+
+
+def test_false_is_not_absent_where_absent_means_true() -> None:
+    assert differences({"allowPrivilegeEscalation": False}, {}) == ["allowPrivilegeEscalation"]
+
+
+def test_an_extra_subject_of_a_binding_is_drift() -> None:
+    ours = {"kind": "ServiceAccount", "name": "ours"}
+    live = {"subjects": [ours, {"kind": "User", "name": "someone"}]}
+    assert differences({"subjects": [ours]}, live) == ["subjects"]
 
 
 @pytest.mark.parametrize(

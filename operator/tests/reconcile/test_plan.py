@@ -106,6 +106,38 @@ def test_a_broken_first_zone_can_still_be_mended() -> None:
     assert _titles(_plan(_component("v2"), snapshot(*live))) == ["Deployment/demo-score-zone-a"]
 
 
+def test_scaling_and_mending_do_not_wait_for_another_zone() -> None:
+    live = _running("v1", unready=("demo-score-zone-a",))
+    live[2]["spec"]["replicas"] = 0
+    assert _titles(_plan(_component("v1"), snapshot(*live))) == ["Deployment/demo-score-zone-c"]
+
+
+def test_a_crash_of_one_component_is_its_own() -> None:
+    def crash(*_: Any) -> list[Object]:
+        raise ValueError("no JSON")
+
+    broken = _component(name="broken", desired=crash)
+    plan = make_plan(board(), snapshot(), [broken, _component()], {}, frozenset())
+    assert isinstance(plan.parts[0].crash, ValueError)
+    assert len(plan.parts[1].changes) == 4
+    assert plan.prune == ()
+
+
+def _secret(*_: Any) -> list[Object]:
+    label_set = labels(board(), "certificates", "certificates", version="1")
+    meta = metadata(board(), "demo-keys", label_set, {"scoreboard.dev/retain": "true"})
+    return [{"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": {"k": "dg=="}}]
+
+
+def test_generated_secrets_are_only_ever_created() -> None:
+    component = _component(desired=_secret)
+    (change,) = _plan(component, snapshot()).parts[0].changes
+    assert change.create
+    known = Snapshot(other_secrets={"demo-keys": {"data": {"k": "dg=="}}})
+    (change,) = _plan(component, known).parts[0].changes
+    assert not change.create
+
+
 def test_hand_edits_are_named_in_the_plan() -> None:
     live = _running()
     live[-1]["spec"]["ports"][0]["port"] = 1234
