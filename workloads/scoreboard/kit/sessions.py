@@ -8,8 +8,12 @@ that they can only err towards asking again:
 * "active" is set only where no marker exists (NX), so a reader that saw the row before the
   commit cannot write over "revoked"; and it lives only ACTIVE_SECONDS, which bounds the harm
   when Redis is down exactly while a session is being revoked.
+
+Only a revocation is final. That a row is missing or expired may change (a restored shard, a
+bucket on its way to another shard), so it is remembered no longer than a good answer.
 """
 
+import enum
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -37,28 +41,40 @@ class MarkerStore(Protocol):
     async def add(self, key: str, value: bytes, ttl: int) -> bool | None: ...
 
 
-RowCheck = Callable[[UUID, UUID], Awaitable[bool]]
-"""(user id, session id) -> the session's row exists, is not revoked and has not expired."""
+class Standing(enum.Enum):
+    """What is known of a session."""
+
+    ACTIVE = "active"
+    REVOKED = "revoked"
+    ABSENT = "absent"
+    """Its row is missing or has expired."""
+
+
+RowCheck = Callable[[UUID, UUID], Awaitable[Standing]]
+"""(user id, session id) -> what the session's row says."""
 
 
 def row_check(shards: Shards) -> RowCheck:
     """Return the check of a session's row, on the primary: a replica may not know of a
     revocation yet. Raises ShardUnavailable when the shard is away."""
 
-    async def is_active(user_id: UUID, session_id: UUID) -> bool:
-        async def work(connection: Any) -> bool:
-            return bool(
-                await connection.fetchval(
-                    "select exists (select from sessions where id = $1 and user_id = $2"
-                    " and revoked_at is null and expires_at > now())",
-                    session_id,
-                    user_id,
-                )
+    async def standing(user_id: UUID, session_id: UUID) -> Standing:
+        async def work(connection: Any) -> Standing:
+            row = await connection.fetchrow(
+                "select revoked_at is not null as revoked, expires_at > now() as live"
+                " from sessions where id = $1 and user_id = $2",
+                session_id,
+                user_id,
             )
+            if row is None:
+                return Standing.ABSENT
+            if row["revoked"]:
+                return Standing.REVOKED
+            return Standing.ACTIVE if row["live"] else Standing.ABSENT
 
         return await shards.for_user(user_id).run(work, deadline=2.0, idempotent=True)
 
-    return is_active
+    return standing
 
 
 def marker_key(user_id: UUID, session_id: UUID) -> str:
@@ -72,14 +88,14 @@ class SessionGate:
     def __init__(
         self,
         markers: MarkerStore,
-        row_is_active: RowCheck,
+        row: RowCheck,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._markers = markers
-        self._row_is_active = row_is_active
+        self._row = row
         self._clock = clock
-        self._local: OrderedDict[UUID, tuple[float, bool]] = OrderedDict()
+        self._local: OrderedDict[UUID, tuple[float, Standing]] = OrderedDict()
 
     async def require_active(self, user_id: UUID, session_id: UUID) -> None:
         """Return when the session is in force.
@@ -89,12 +105,12 @@ class SessionGate:
         """
         now = self._clock()
         known = self._local.get(session_id)
-        if known is not None and (not known[1] or now - known[0] < LOCAL_SECONDS):
-            active = known[1]
+        if known is not None and (known[1] is Standing.REVOKED or now - known[0] < LOCAL_SECONDS):
+            found = known[1]
         else:
-            active = await self._ask(user_id, session_id)
-            self._remember(session_id, now, active)
-        if not active:
+            found = await self._ask(user_id, session_id)
+            self._remember(session_id, now, found)
+        if found is not Standing.ACTIVE:
             raise Problem("session-revoked")
 
     async def mark_active(self, user_id: UUID, session_id: UUID) -> None:
@@ -107,21 +123,21 @@ class SessionGate:
         Returns False when Redis could not be told; services then notice within
         ACTIVE_SECONDS + LOCAL_SECONDS, and the caller should try again.
         """
-        self._remember(session_id, self._clock(), False)
+        self._remember(session_id, self._clock(), Standing.REVOKED)
         return await self._markers.set(marker_key(user_id, session_id), REVOKED, LIFETIME_SECONDS)
 
-    async def _ask(self, user_id: UUID, session_id: UUID) -> bool:
+    async def _ask(self, user_id: UUID, session_id: UUID) -> Standing:
         marker = await self._markers.get(marker_key(user_id, session_id))
         if marker is not None:
-            return marker == ACTIVE
-        active = await self._row_is_active(user_id, session_id)
-        if active:
+            return Standing.ACTIVE if marker == ACTIVE else Standing.REVOKED
+        found = await self._row(user_id, session_id)
+        if found is Standing.ACTIVE:
             await self.mark_active(user_id, session_id)
         # A row that is missing or spent gets no marker: forged ids must not fill Redis.
-        return active
+        return found
 
-    def _remember(self, session_id: UUID, now: float, active: bool) -> None:
-        self._local[session_id] = (now, active)
+    def _remember(self, session_id: UUID, now: float, found: Standing) -> None:
+        self._local[session_id] = (now, found)
         self._local.move_to_end(session_id)
         if len(self._local) > REMEMBER:
             self._local.popitem(last=False)
