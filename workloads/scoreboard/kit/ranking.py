@@ -5,8 +5,12 @@ integer, so that ascending keys are ascending ranks:
 
     (2^31 - 1 - score) << 192  |  reached_at in microseconds since 1970 << 128  |  user id
 
-Every row has the version of its player's score; older versions change nothing, so rows may be
-applied from a snapshot, from events and from one's own commits in any order and any number.
+Every row has the version of its player's score, and that of the player's names; older versions
+change nothing, so rows may be applied from a snapshot, from events and from one's own commits in
+any order and any number.
+
+A database that lost its last commits in a failover is behind the index. What it says counts then,
+once it is sure that it said so after the index knew its version: see `correct` and `load`.
 """
 
 from bisect import bisect_left, insort
@@ -66,6 +70,10 @@ class Entry(msgspec.Struct, gc=False):
     version: int
     username: str
     display_name: str
+    user_version: int
+    """The version of the names."""
+    made: int
+    """The board's `changes` when it came into the index."""
 
     @property
     def score(self) -> int:
@@ -89,6 +97,8 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     version: int
     username: str
     display_name: str
+    user_version: int = 0
+    """The version of the names (users.version)."""
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -153,44 +163,53 @@ class Ranking:
         self._listeners.append(listener)
 
     def apply(self, row: Row) -> bool:
-        """Apply one row; False when its version is known or older."""
+        """Apply one row; False when it has nothing newer, neither score nor names."""
         known = self._entries.get(row.user_id.int)
-        if known is not None and known.version >= row.version:
+        entry = self._merge(known, row)
+        if entry is known:
             return False
-        key = key_of(row.score, row.reached_us, row.user_id)
-        old_key = known.key if known is not None else None
-        if old_key != key:
-            if old_key is not None:
-                self._keys.remove(old_key)
-            self._keys.add(key)
-        self._entries[row.user_id.int] = Entry(key, row.version, row.username, row.display_name)
-        self.latest_us = max(self.latest_us, row.reached_us)
-        self._changed(Change(row.user_id, old_key, key))
+        self._put(known, entry)
         return True
 
-    def load(self, rows: Iterable[Row]) -> int:
+    def correct(self, row: Row, expected: int) -> bool:
+        """Apply what the database says of a player of whom `expected` was the index's version.
+
+        An older version than expected replaces the entry, unless that has moved on meanwhile.
+        Returns False when nothing changed.
+        """
+        known = self._entries.get(row.user_id.int)
+        if known is None or known.version != expected or row.version >= expected:
+            return self.apply(row)
+        self._put(known, self._entry(row))
+        return True
+
+    def load(self, rows: Iterable[Row], since: int = -1) -> int:
         """Apply many rows at once, cheaply; returns how many were news. Listeners are not called.
 
-        Meant for snapshots; listeners see `changes` move and must look at the board anew.
+        Meant for snapshots; listeners see `changes` move and must look at the board anew. `since`
+        is `changes` from before the rows were read from a primary: entries no younger than that
+        must be in them, so one with a newer version than its row is replaced by it.
         """
         added: list[int] = []
         news = 0
         for row in rows:
             known = self._entries.get(row.user_id.int)
-            if known is not None and known.version >= row.version:
+            if known is not None and known.version > row.version and known.made <= since:
+                entry = self._entry(row)
+            else:
+                entry = self._merge(known, row)
+            if entry is known:
                 continue
             news += 1
-            self.latest_us = max(self.latest_us, row.reached_us)
-            key = key_of(row.score, row.reached_us, row.user_id)
-            if known is not None:
-                self._keys.remove(known.key)
-            added.append(key)
-            entry = Entry(key, row.version, row.username, row.display_name)
+            self.latest_us = max(self.latest_us, entry.reached_us)
             self._entries[row.user_id.int] = entry
             if known is not None:
-                # Later rows of the same player must find the key where the index has it.
-                self._keys.add(added.pop())
-            elif len(added) >= 500_000:
+                if known.key != entry.key:
+                    self._keys.remove(known.key)
+                    self._keys.add(entry.key)
+                continue
+            added.append(entry.key)
+            if len(added) >= 500_000:
                 self._keys.update(added)
                 added.clear()
         self._keys.update(added)
@@ -198,18 +217,59 @@ class Ranking:
             self.changes += 1
         return news
 
-    def rename(self, user_id: UUID, username: str | None, display_name: str | None) -> bool:
-        """Set a player's names, those that are not None; False when nothing changed."""
+    def rename(
+        self, user_id: UUID, username: str | None, display_name: str | None, version: int = 0
+    ) -> bool:
+        """Set a player's names, those that are not None; False when old or nothing changed."""
         known = self._entries.get(user_id.int)
-        if known is None:
+        if known is None or version < known.user_version:
             return False
-        username = known.username if username is None else username
-        display_name = known.display_name if display_name is None else display_name
-        if (username, display_name) == (known.username, known.display_name):
+        entry = msgspec.structs.replace(
+            known,
+            username=known.username if username is None else username,
+            display_name=known.display_name if display_name is None else display_name,
+            user_version=version,
+        )
+        if entry == known:
             return False
-        self._entries[user_id.int] = Entry(known.key, known.version, username, display_name)
-        self._changed(Change(user_id, known.key, known.key))
+        self._put(known, entry)
         return True
+
+    def _entry(self, row: Row) -> Entry:
+        key = key_of(row.score, row.reached_us, row.user_id)
+        return Entry(
+            key, row.version, row.username, row.display_name, row.user_version, self.changes + 1
+        )
+
+    def _merge(self, known: Entry | None, row: Row) -> Entry:
+        """Return the newer score with the newer names: `known` itself when it has both."""
+        if known is None:
+            return self._entry(row)
+        newer_score = row.version > known.version
+        names = (row.username, row.display_name, row.user_version)
+        kept = (known.username, known.display_name, known.user_version)
+        # Names of the same version are taken: a user without one would keep the first ones seen.
+        newer_names = row.user_version >= known.user_version and names != kept
+        if not newer_score and not newer_names:
+            return known
+        return Entry(
+            key_of(row.score, row.reached_us, row.user_id) if newer_score else known.key,
+            row.version if newer_score else known.version,
+            *(names if newer_names else kept),
+            self.changes + 1 if newer_score else known.made,
+        )
+
+    def _put(self, known: Entry | None, entry: Entry) -> None:
+        """Put an entry in the place of the known one and tell the listeners."""
+        old_key = known.key if known is not None else None
+        if old_key != entry.key:
+            if old_key is not None:
+                self._keys.remove(old_key)
+            self._keys.add(entry.key)
+        user_id = entry.user_id
+        self._entries[user_id.int] = entry
+        self.latest_us = max(self.latest_us, entry.reached_us)
+        self._changed(Change(user_id, old_key, entry.key))
 
     def remove(self, user_id: UUID) -> bool:
         """Take a player off the board; False when not on it."""

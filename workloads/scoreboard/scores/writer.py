@@ -6,13 +6,14 @@ prediction holds, otherwise it says why, and the rows that can still be written 
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
+from uuid import UUID
 
 import asyncpg
+import prometheus_client as prometheus
 import structlog
-from prometheus_client import Counter, Histogram
 
 from scoreboard.kit.board import Board
 from scoreboard.kit.problems import Problem
@@ -27,19 +28,21 @@ log = structlog.get_logger("scoreboard.writer")
 
 MAX_ROUNDS: Final = 24
 """Statements one batch may take. Each round at least one row is settled, by us or a replica."""
+MAX_STALE: Final = 3
+"""Times the database may call a row stale and say nothing new. The batch waits for it meanwhile."""
 MAX_WAITING: Final = 20_000
 
-BATCH_ROWS: Final = Histogram(
+BATCH_ROWS: Final = prometheus.Histogram(
     "scoreboard_score_batch_rows",
     "Rows per statement of the score writer.",
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
 )
-BATCH_SECONDS: Final = Histogram(
+BATCH_SECONDS: Final = prometheus.Histogram(
     "scoreboard_score_commit_seconds",
     "Time of one statement of the score writer, commit included.",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
-OUTCOMES: Final = Counter(
+OUTCOMES: Final = prometheus.Counter(
     "scoreboard_score_updates_total", "Score updates by what became of them.", ["outcome"]
 )
 
@@ -92,6 +95,7 @@ class ShardWriter:
     async def _commit(self, batch: Sequence[Job]) -> None:
         """Settle every job of a batch."""
         loop = asyncio.get_running_loop()
+        stale: Counter[UUID] = Counter()
         for _ in range(MAX_ROUNDS):
             rules = self._rules()
             rows = await self._prepare(rules, batch)
@@ -111,7 +115,7 @@ class ShardWriter:
                 return
             BATCH_ROWS.observe(len(rows))
             BATCH_SECONDS.observe(loop.time() - began)
-            batch = self._settle(rules, rows, results)
+            batch = self._settle(rules, rows, results, stale)
             if not batch:
                 return
         for job in batch:
@@ -190,19 +194,32 @@ class ShardWriter:
         _fail(job, problem)
 
     def _settle(
-        self, rules: Rules, rows: Sequence[Prepared], results: Sequence[Result]
+        self,
+        rules: Rules,
+        rows: Sequence[Prepared],
+        results: Sequence[Result],
+        stale: Counter[UUID],
     ) -> list[Job]:
-        """Answer what is decided, bring the index up to date, and return what goes out again."""
+        """Answer what is decided, bring the index up to date, and return what goes out again.
+
+        `stale` counts, by event, how often the database had nothing new to say of a stale row.
+        """
         again: list[Job] = []
         committed = False
         for row, result in zip(rows, results, strict=True):
             outcome = result.outcome
             OUTCOMES.labels(outcome.value).inc()
-            if outcome in (Outcome.ACCEPTED, Outcome.STALE):
-                self._learn(row.job, result)
             if outcome is Outcome.ACCEPTED:
                 committed = True
+                self._learn(row, result)
                 _resolve(row.job, Answer(result.response or b"", False, result.remaining))
+            elif outcome is Outcome.STALE and not self._learn(row, result):
+                stale[row.job.event_id] += 1
+                if stale[row.job.event_id] < MAX_STALE:
+                    again.append(row.job)
+                else:
+                    log.error("row stays stale", shard=self._index, user_id=str(row.job.user_id))
+                    _fail(row.job, _unavailable())
             elif outcome in (Outcome.STALE, Outcome.HELD, Outcome.RACED):
                 again.append(row.job)
             elif outcome is Outcome.REPLAY and result.response is not None:
@@ -213,22 +230,21 @@ class ShardWriter:
             self._committed(self._index)
         return again
 
-    def _learn(self, job: Job, result: Result) -> None:
-        """Put what the database says of a player into the index."""
+    def _learn(self, row: Prepared, result: Result) -> bool:
+        """Put what the database says of a player into the index; False when that is not news."""
+        ranking, user_id = self._board.ranking, row.job.user_id
         if result.score is None or result.reached_us is None or result.version is None:
             # Our index has a score the shard does not: the player was erased.
-            self._board.ranking.remove(job.user_id)
-            return
-        self._board.ranking.apply(
-            Row(
-                job.user_id,
-                result.score,
-                result.reached_us,
-                result.version,
-                result.username,
-                result.display_name,
-            )
+            return ranking.remove(user_id)
+        found = Row(
+            user_id,
+            result.score,
+            result.reached_us,
+            result.version,
+            result.username,
+            result.display_name,
         )
+        return ranking.correct(found, row.expected_version)
 
 
 def _refusal(rules: Rules, result: Result) -> Problem:

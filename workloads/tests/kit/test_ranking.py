@@ -153,6 +153,49 @@ def test_names_change_in_place() -> None:
     assert (entry.username, entry.display_name, entry.version) == ("u0", "New", 1)
 
 
+def test_a_snapshot_puts_right_what_was_ahead_of_the_database() -> None:
+    ranking = Ranking()
+    ranking.apply(row(0, 50, 5, 7))
+    mark = ranking.changes
+    ranking.apply(row(1, 9, 6, 3))  # newer than the snapshot, which may not have seen it
+    assert ranking.load([row(0, 40, 3, 6), row(1, 8, 4, 2)], mark) == 1
+    found = [(x.entry.score, x.entry.version) for x in ranking.top(9)]
+    assert found == [(40, 6), (9, 3)]
+    assert ranking.load([row(0, 30, 2, 5)]) == 0  # of unknown age
+
+
+def test_the_database_is_believed_only_about_the_version_it_was_asked_for() -> None:
+    ranking = Ranking()
+    ranking.apply(row(0, 50, 5, 7))
+    assert not ranking.correct(row(0, 40, 3, 5), 6)  # an event came meanwhile
+    assert ranking.correct(row(0, 40, 3, 5), 7)
+    assert [(x.entry.score, x.entry.version) for x in ranking.top(9)] == [(40, 5)]
+
+
+def test_old_names_are_ignored_and_equal_ones_taken() -> None:
+    ranking = Ranking()
+
+    def named(name: str, version: int, user_version: int) -> Row:
+        return Row(PLAYERS[0], version, version, version, name, name, user_version)
+
+    def name() -> tuple[str, int]:
+        entry = ranking.entry(PLAYERS[0])
+        assert entry is not None
+        return entry.display_name, entry.version
+
+    ranking.apply(named("second", 1, 2))
+    assert ranking.apply(named("first", 2, 1))
+    assert name() == ("second", 2)
+    assert not ranking.rename(PLAYERS[0], None, "first", 1)
+    assert ranking.apply(named("third", 1, 3))  # an old score with new names
+    assert name() == ("third", 2)
+    assert ranking.load([named("fourth", 2, 3)]) == 1
+    assert name() == ("fourth", 2)
+    assert ranking.load([named("first", 2, 2)]) == 0
+    assert ranking.rename(PLAYERS[0], None, "fifth", 4)
+    assert name() == ("fifth", 2)
+
+
 def test_times_are_exact() -> None:
     moment = datetime(2026, 2, 28, 23, 59, 59, 999999, tzinfo=UTC)
     assert timestamp(microseconds(moment)) == "2026-02-28T23:59:59.999999Z"

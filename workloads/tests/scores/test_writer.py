@@ -221,6 +221,37 @@ async def test_a_player_who_was_erased_leaves_the_index(bench: Bench) -> None:
     assert (body["score"], body["previous_rank"]) == (5, None)
 
 
+async def test_an_index_ahead_of_the_database_is_put_right(bench: Bench) -> None:
+    user = uuid.UUID(int=1)
+    bench.shard.scores[user] = (40, 6, 3)  # a failover lost version 7
+    bench.board.ranking.apply(Row(user, 50, 5, 7, "u", "U"))
+    body, other = await asyncio.gather(bench.post(1, 5), bench.post(2, 1))
+    assert json.loads(body.body)["score"] == 45
+    assert json.loads(other.body)["score"] == 1
+    assert bench.shard.batches == [2, 2]
+    entry = bench.board.ranking.entry(user)
+    assert entry is not None
+    assert (entry.score, entry.version) == (45, 7)
+
+
+async def test_a_row_that_stays_stale_fails_alone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide = bench.shard._decide
+
+    def confused(row: Prepared, limit: int) -> Outcome:
+        return Outcome.STALE if row.job.user_id.int == 1 else decide(row, limit)
+
+    monkeypatch.setattr(bench.shard, "_decide", confused)
+    bench.shard.scores[uuid.UUID(int=1)] = (40, 6, 3)
+    bench.board.ranking.apply(Row(uuid.UUID(int=1), 40, 3, 6, "u", "U"))
+    stale, fine = await asyncio.gather(bench.post(1, 5), bench.post(2, 1), return_exceptions=True)
+    assert isinstance(stale, Problem)
+    assert stale.code == "unavailable"
+    assert json.loads(fine.body)["rank"] == 2  # type: ignore[union-attr]
+    assert bench.shard.batches == [2, 2, 2, 1]
+
+
 async def test_poison_is_isolated(bench: Bench) -> None:
     bench.shard.poison.add(uuid.UUID(int=7))
     answers = [bench.post(player, 1) for player in range(1, 12)]
