@@ -1,8 +1,8 @@
 """What the end-to-end tests share: the demo Scoreboard, players on it, and reports of failures.
 
 The tests run on the cluster of `make up`, one after the other, in the order of ``ORDER``: first
-those that only look and play, then those that disturb the demo Scoreboard, last those on a
-one-zone Scoreboard of their own, which is created twice in all.
+those that only look and play, then those that disturb the demo Scoreboard or a one-zone one of
+their own, which test_operator_killed creates and test_delete_keep_data removes.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ ORDER = (
     "test_status",
     "test_main_job",
     "test_placement",
-    "test_drift",
     "test_operator_killed",
+    "test_drift",
     "test_bad_resources",
     "test_delete_keep_data",
 )

@@ -160,6 +160,44 @@ def test_an_edited_topic_setting_is_put_right(demo: BoardHandle, measured: Measu
     measured("edited topic right", found.seconds)
 
 
+@pytest.mark.timeout(420)
+def test_everything_deleted_at_once_comes_back(solo_board: BoardHandle, measured: Measured) -> None:
+    """Every owned object of the one-zone Scoreboard and all its keys are deleted in one go.
+
+    All come back, keys and passwords with their old values, and so do the players and scores.
+    """
+    player = solo_board.gateway.player("survivor")
+    player.add(77)
+    before = _everything(solo_board)
+    secrets = {name: live["data"] for (kind, name), live in before.items() if kind == "Secret"}
+    for kind, name in before:
+        cluster.delete(kind, solo_board.namespace, name)
+
+    def back() -> bool:
+        now = _everything(solo_board)
+        assert not before.keys() - now.keys(), f"missing: {before.keys() - now.keys()}"
+        old = {
+            key
+            for key, live in now.items()
+            if key in before and live["metadata"]["uid"] == before[key]["metadata"]["uid"]
+        }
+        assert not old, f"not deleted yet: {old}"
+        return True
+
+    found = eventually(back, "every object is back", limit=120, every=0.5)
+    measured(f"{len(before)} objects back", found.seconds)
+    measured("Ready after it", solo_board.wait_ready(limit=300).seconds)
+    for name, values in secrets.items():
+        assert cluster.need("Secret", solo_board.namespace, name)["data"] == values, name
+
+    def as_before() -> bool:
+        assert player.score()["score"] == 77
+        return True
+
+    eventually(as_before, "the player's token and score are as before", limit=60)
+    assert player.add(1)["score"] == 78
+
+
 @pytest.fixture
 def score_replicas(demo: BoardHandle) -> Iterator[Callable[[int], None]]:
     """Sets the score service's replicas per zone; one again in the end, whatever happens."""
@@ -194,6 +232,16 @@ def test_replicas_of_one_service_touch_only_its_pods(
         kept = {pod["metadata"]["name"] for pod in demo.pods("score")}
         now = {name: uid for name, uid in demo.pod_uids().items() if name not in kept}
         assert now == others
+
+
+def _everything(board: BoardHandle) -> dict[tuple[str, str], cluster.Object]:
+    """All that the Scoreboard owns or keeps, by kind and name; pods and Patroni's records aside."""
+    return {
+        (kind, item["metadata"]["name"]): item
+        for kind in cluster.OWNED_KINDS
+        for item in board.objects(kind)
+        if kind == "Secret" or (kind != "Pod" and item["metadata"].get("ownerReferences"))
+    }
 
 
 def _settle() -> None:

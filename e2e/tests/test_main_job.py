@@ -215,6 +215,8 @@ def test_refused_writes_leave_no_trace(played: Played) -> None:
         ("invalid-request", 422, valid(1, body=_json(change=1, action_type="default", bonus=1))),
         ("invalid-request", 422, valid(1, body=_json(change="1", action_type="default"))),
         ("signature-invalid", 401, _altered(player, other_body)),
+        # A captured request under a fresh key would be a second write.
+        ("signature-invalid", 401, valid(1, headers={"Idempotency-Key": uuid.uuid4().hex})),
     ]
     for code, status, answer in cases:
         assert answer.status_code == status, f"{code}: {answer.status_code} {answer.text}"
