@@ -15,7 +15,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from scoreboard.kit.settings import SettingsError
@@ -64,7 +64,10 @@ _BY_STATUS: Final = {
     503: "unavailable",
 }
 
-PEER_ERRORS: Final[tuple[type[BaseException], ...]] = (
+CLIENT_GONE: Final = 499
+"""Status under which a request is counted whose client left before the answer."""
+
+PEER_ERRORS: Final[tuple[type[Exception], ...]] = (
     ConnectionError,
     TimeoutError,
     SettingsError,  # a Secret that is not mounted yet
@@ -207,15 +210,29 @@ def install(app: FastAPI) -> None:
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if isinstance(error.__cause__, ClientDisconnect):  # FastAPI's body parser makes it a 400
+            return answer_to(error.__cause__, _request_id(request))
         return response_of(from_http(error), _request_id(request))
 
     async def on_any(request: Request, error: Exception) -> Response:
-        return response_of(from_exception(error), _request_id(request))
+        if request.scope["type"] != "http":
+            raise error  # a socket that is open takes no response
+        return answer_to(error, _request_id(request))
 
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
+    # By type: what only the handler of Exception answers, the framework raises again all the same.
+    for kind in (*PEER_ERRORS, ClientDisconnect):
+        app.add_exception_handler(kind, on_any)
     app.add_exception_handler(Exception, on_any)
+
+
+def answer_to(error: Exception, request_id: str = "") -> Response:
+    """Return the response to what nobody caught, and log it when it is worth a line."""
+    if isinstance(error, ClientDisconnect):
+        return Response(status_code=CLIENT_GONE)  # nobody reads it, but it is counted
+    return response_of(from_exception(error), request_id)
 
 
 def from_exception(error: BaseException) -> Problem:

@@ -136,9 +136,10 @@ class Telemetry:
     async def _http(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         began = time.perf_counter()
         status = 0
+        complete = False
 
         async def watched(message: Message) -> None:
-            nonlocal status
+            nonlocal status, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = message.setdefault("headers", [])
@@ -147,22 +148,25 @@ class Telemetry:
                     # Moves the gateway's kept-alive connections to pods that stay.
                     headers.append((b"connection", b"close"))
             await send(message)
+            if message["type"] == "http.response.body":
+                complete = not message.get("more_body", False)
 
         IN_FLIGHT.inc()
         try:
             await self._app(scope, receive, watched)
         except Exception as error:
-            if status:
+            if status and not complete:
                 raise  # half an answer is out; the server can only cut the connection
-            answer = problems.response_of(problems.from_exception(error), request_id)
-            await answer(scope, receive, watched)
+            answer = problems.answer_to(error, request_id)
+            if not status:  # else it failed after its answer: logged, and nobody need know
+                await answer(scope, receive, watched)
         finally:
             IN_FLIGHT.dec()
-            self._count(scope, status or 499, time.perf_counter() - began)
+            self._count(scope, status or problems.CLIENT_GONE, time.perf_counter() - began)
 
     @staticmethod
     def _count(scope: Scope, status: int, seconds: float) -> None:
-        """Count and log one request; status 499 is a client that left before the answer."""
+        """Count and log one request."""
         method = scope["method"] if scope["method"] in _METHODS else "other"
         route = route_of(scope)
         REQUESTS.labels(method, route, status).inc()

@@ -1,5 +1,6 @@
 import json
 from collections.abc import AsyncIterator
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -7,7 +8,11 @@ from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Message
 
 from scoreboard.kit import problems
 from scoreboard.kit.health import Health
@@ -104,6 +109,107 @@ async def test_a_long_body_is_refused(client: httpx.AsyncClient, chunked: bool) 
     headers = {"content-type": "application/json"}
     response = await client.post("/api/v1/scores", content=content, headers=headers)
     assert (response.status_code, code_of(response)) == (413, "body-too-large")
+
+
+async def left(app: FastAPI, path: str) -> int:
+    """Post half a body and leave; return the status of the answer nobody reads."""
+    incoming: list[Message] = [{"type": "http.request", "body": b"{", "more_body": True}]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return incoming.pop() if incoming else {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "headers": headers,
+        "query_string": b"",
+    }
+    await app(scope, receive, send)
+    return int(sent[0]["status"])
+
+
+@pytest.mark.parametrize("path", ["/parsed", "/raw"])
+async def test_a_client_that_leaves_in_mid_body_is_no_error_of_ours(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = FastAPI()
+    problems.install(app)
+
+    @app.post("/parsed")
+    async def parsed(body: Body) -> Body:
+        return body
+
+    async def raw(request: Request) -> Response:
+        return Response(await request.body())
+
+    app.add_route("/raw", raw, methods=["POST"])
+    app.add_middleware(BodyLimit)
+    app.add_middleware(Telemetry, health=Health())
+    log = Mock()
+    monkeypatch.setattr(problems, "log", log)
+    assert await left(app, path) == 499
+    assert log.mock_calls == []
+
+
+@pytest.mark.parametrize("kind", problems.PEER_ERRORS)
+async def test_an_unreachable_peer_is_not_raised_again(kind: type[Exception]) -> None:
+    app = FastAPI()
+    problems.install(app)  # without the telemetry, which would hide it
+
+    @app.get("/")
+    async def get() -> None:
+        raise kind("10.0.0.1")
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as http:
+        response = await http.get("/")
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == "1"
+
+
+async def test_a_failure_after_the_whole_answer_is_logged_and_not_raised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = FastAPI()
+    problems.install(app)
+
+    def later() -> None:
+        raise KeyError
+
+    async def get(request: Request) -> Response:
+        return Response(b"done", background=BackgroundTask(later))
+
+    app.add_route("/", get)
+    app.add_middleware(Telemetry, health=Health())
+    log = Mock()
+    monkeypatch.setattr(problems, "log", log)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as http:
+        response = await http.get("/")
+    assert (response.status_code, response.text) == (200, "done")
+    assert len(log.error.mock_calls) == 1
+
+
+async def test_half_an_answer_is_cut() -> None:
+    app = FastAPI()
+    problems.install(app)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"half"
+        raise KeyError
+
+    async def get(request: Request) -> Response:
+        return StreamingResponse(pieces())
+
+    app.add_route("/", get)
+    app.add_middleware(Telemetry, health=Health())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as http:
+        with pytest.raises(KeyError):
+            await http.get("/")
 
 
 def test_limits_by_path() -> None:
