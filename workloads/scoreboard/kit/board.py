@@ -1,23 +1,26 @@
-"""A board that builds itself and stays live: snapshot of every shard, then Kafka.
+"""A board that builds itself and stays live: snapshot of every shard, and Kafka.
 
 The offsets are taken before the snapshot is read, so whatever the snapshot misses is in the log
 after them; versions make the overlap harmless. The snapshot is read from the primaries, since a
-replica could lack a row whose event lies before those offsets. While Kafka is away the board is
-refreshed from snapshots every few seconds and says that it may be stale.
+replica could lack a row whose event lies before those offsets. It is read while events are
+followed, so a shard that is away holds up nothing but the first completion.
+
+After an interruption events are read on from where they were. Only when that place is lost is
+everything read again. While Kafka is away the board is refreshed from snapshots every few seconds
+and says that it may be stale.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-import asyncpg
 import msgspec
 import structlog
 
-from scoreboard.kit.kafka import KafkaUnavailable, PartitionReader, PositionLost, Record
+from scoreboard.kit.kafka import KafkaUnavailable, PartitionReader, Place, PositionLost, Record
 from scoreboard.kit.ranking import Ranking, Row, microseconds
 from scoreboard.kit.settings import SettingsError
 from scoreboard.kit.shards import Shard, Shards
@@ -106,6 +109,10 @@ class Board:
         self._shards = shards
         self._reader = reader
         self._task: asyncio.Task[None] | None = None
+        self._unread: set[int] = set()
+        """Shards whose rows may have changed before the place where events are read from."""
+        self._ends: Mapping[Place, int] = {}
+        """Where the log ended when it was last connected to: before that, events are old."""
         self.took_seconds = 0.0
 
     async def start(self) -> None:
@@ -133,54 +140,85 @@ class Board:
         while True:
             try:
                 await self._cycle()
-            except (KafkaUnavailable, PositionLost, OSError, SettingsError) as error:
+            except PositionLost as error:
+                log.warning("events were lost, building the board anew", error=str(error))
+                self._reader.forget()
+            except (KafkaUnavailable, OSError, SettingsError) as error:
                 log.warning("board is not live", error=str(error))
-            except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                log.warning("board cannot be read", error=repr(error))
             except asyncio.CancelledError:
                 task = asyncio.current_task()
                 if task is None or task.cancelling():
                     raise
                 # Nobody asked us to end: a library let a cancellation of its own escape.
-                log.warning("board was interrupted, building it anew")
+                log.warning("board was interrupted, reading on")
             except Exception as error:
-                log.error("board failed, building it anew", exc_info=error)
+                log.error("board failed, reading on", exc_info=error)
             finally:
                 self.live = False
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _cycle(self) -> None:
-        """Build and follow until something fails."""
+        """Build what is missing and follow until something fails."""
         began = time.monotonic()
+        anew = not self._reader.positions
+        if anew:
+            self._unread = {shard.index for shard in self._shards.all()}
         try:
-            ends = await self._reader.start()
+            self._ends = await self._reader.start()
         except KafkaUnavailable:
-            await self._snapshot()
-            if not self.complete:
-                log.warning("board complete without Kafka", players=len(self.ranking))
-            self.complete = True
-            await asyncio.sleep(OUTAGE_REFRESH_SECONDS)
+            await self._outage()
             raise
-        await self._snapshot()
-        # What was committed before the offsets is in the snapshot; nothing is missing now.
-        self.complete = self.live = True
-        self.took_seconds = time.monotonic() - began
-        log.info(
-            "board complete",
-            players=len(self.ranking),
-            seconds=round(self.took_seconds, 3),
-            partitions=len(ends),
-        )
-        heartbeat = asyncio.ensure_future(self._heartbeat())
+        self._check_live()
+        helpers = [asyncio.ensure_future(self._heartbeat())]
+        if self._unread:
+            helpers.append(asyncio.ensure_future(self._fill(began)))
         try:
-            while not heartbeat.done():
+            while not any(helper.done() and helper.exception() for helper in helpers):
                 for record in await self._reader.read(timeout=0.5):
-                    apply_record(self.ranking, record)
-                    if record.topic == USER_ACTIONS:
-                        self.on_user_action(record)
-            await heartbeat
+                    self._take(record)
+                self._check_live()
+            await asyncio.gather(*(helper for helper in helpers if helper.done()))
         finally:
-            heartbeat.cancel()
+            for helper in helpers:
+                helper.cancel()
+
+    def _take(self, record: Record) -> None:
+        """Apply a record; one that cannot be must not take its neighbours along."""
+        try:
+            apply_record(self.ranking, record)
+            if record.topic == USER_ACTIONS:
+                self.on_user_action(record)
+        except Exception as error:
+            log.error("event not applied", offset=record.offset, exc_info=error)
+
+    def _check_live(self) -> None:
+        """Say that the board is live once every row was read and every old event applied."""
+        positions = self._reader.positions
+        if not self._unread and all(positions[place] >= end for place, end in self._ends.items()):
+            self.complete = self.live = True
+
+    async def _outage(self) -> None:
+        """Read what the database has while Kafka is away.
+
+        This does for a first answer too: nothing acknowledged is missing. Shards that were read
+        before events are followed from their ends are read once more by the next `_cycle`.
+        """
+        away = await self._snapshot({shard.index for shard in self._shards.all()})
+        if not self.complete and not away:
+            log.warning("board complete without Kafka", players=len(self.ranking))
+            self.complete = True
+        await asyncio.sleep(OUTAGE_REFRESH_SECONDS)
+
+    async def _fill(self, began: float) -> None:
+        """Read the shards that were not read yet, for as long as it takes."""
+        while self._unread:
+            self._unread = await self._snapshot(self._unread)
+            if self._unread:
+                await asyncio.sleep(RETRY_SECONDS)
+        self._check_live()
+        self.took_seconds = time.monotonic() - began
+        seconds = round(self.took_seconds, 3)
+        log.info("every shard was read", players=len(self.ranking), seconds=seconds)
 
     async def _heartbeat(self) -> None:
         """Ask Kafka for something regularly, because a read alone waits in silence for ever."""
@@ -196,15 +234,30 @@ class Board:
             except TimeoutError:
                 raise KafkaUnavailable("Kafka does not answer") from None
 
-    async def _snapshot(self) -> None:
-        """Read every shard; rows whose version is known change nothing."""
-        loaded = await asyncio.gather(*(self._read_shard(shard) for shard in self._shards.all()))
-        if any(loaded):
+    async def _snapshot(self, wanted: set[int]) -> set[int]:
+        """Read some shards and return those that could not be read.
+
+        Rows whose version is known change nothing.
+        """
+        shards = [shard for shard in self._shards.all() if shard.index in wanted]
+        results = await asyncio.gather(
+            *(self._read_shard(shard) for shard in shards), return_exceptions=True
+        )
+        away: set[int] = set()
+        news = False
+        for shard, result in zip(shards, results, strict=True):
+            if isinstance(result, BaseException):
+                away.add(shard.index)
+                log.warning("shard cannot be read", shard=shard.index, error=repr(result))
+            else:
+                news = news or result > 0
+        if news:
             self.on_reload()
+        return away
 
     async def _read_shard(self, shard: Shard) -> int:
+        since = self.ranking.changes
         after = _FIRST
-        news = 0
         pages: list[Row] = []
         while True:
 
@@ -218,5 +271,4 @@ class Board:
             if len(found) < PAGE_ROWS:
                 break
             after = found[-1][0]
-        news += self.ranking.load(pages)
-        return news
+        return self.ranking.load(pages, since)

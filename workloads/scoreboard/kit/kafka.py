@@ -1,7 +1,7 @@
 """Kafka over SASL_SSL: a producer that acknowledges in full, and a reader of whole topics.
 
 Neither is needed for a service to start. While Kafka is away `Producer.send_all` raises
-KafkaUnavailable, and `PartitionReader` is simply started again by its owner.
+KafkaUnavailable, and `PartitionReader` is simply started again by its owner, and reads on.
 """
 
 import asyncio
@@ -235,6 +235,8 @@ async def _send(producer: Any, messages: Sequence[Message]) -> None:
 class PartitionReader:
     """Reads every partition of some topics without a consumer group, from their ends on.
 
+    Its positions outlive a connection, so a restart misses nothing that the log still holds.
+
     Every pod reads everything, so there is nothing to rebalance and nothing to commit. Partitions
     that are added while it runs are read from their beginning.
     """
@@ -252,9 +254,11 @@ class PartitionReader:
         return self._positions
 
     async def start(self) -> dict[Place, int]:
-        """Connect, stand at the end of every partition, and return those offsets.
+        """Connect and return the end offset of every partition.
 
-        Raises KafkaUnavailable when Kafka or one of the topics is not there.
+        The first time, and after `forget`, reading begins at the ends; later, where it was.
+        Raises KafkaUnavailable when Kafka or one of the topics is not there, PositionLost when
+        the log ends before where it was.
         """
         await self.close()
         try:
@@ -271,13 +275,21 @@ class PartitionReader:
             places = await self._places()
             consumer.assign([TopicPartition(*place) for place in places])
             ends = await self.ends(places)
-            for place, offset in ends.items():
+            positions = positions_in(ends, self._positions)
+            for place, offset in positions.items():
                 consumer.seek(TopicPartition(*place), offset)
+        except PositionLost:
+            await self.close()
+            raise
         except _FAILURES as error:
             await self.close()
             raise KafkaUnavailable(repr(error)) from error
-        self._positions = dict(ends)
+        self._positions = positions
         return ends
+
+    def forget(self) -> None:
+        """Begin at the ends at the next start, whatever was read before."""
+        self._positions = {}
 
     async def ends(self, places: Sequence[Place] | None = None) -> dict[Place, int]:
         """Return the end offset of each partition as Kafka has it now.
@@ -356,6 +368,20 @@ class PartitionReader:
                 raise KafkaUnavailable(f"topic {topic} has no partitions yet")
             found.extend((topic, partition) for partition in sorted(partitions))
         return found
+
+
+def positions_in(ends: Mapping[Place, int], known: Mapping[Place, int]) -> dict[Place, int]:
+    """Return where to read on: at the known positions, else at the ends (pure).
+
+    Partitions that came meanwhile are read from their beginning. Raises PositionLost when a
+    known position is beyond an end: that log is not the one that was read.
+    """
+    if not known:
+        return dict(ends)
+    for place, end in ends.items():
+        if known.get(place, 0) > end:
+            raise PositionLost(f"{place} ends at {end}, before {known[place]}")
+    return {place: known.get(place, 0) for place in ends}
 
 
 async def _stop(client: Any) -> None:
