@@ -52,6 +52,8 @@ create table identity_claims (
 );
 create index idx_identity_claims_user on identity_claims (user_id);
 create index idx_identity_claims_open on identity_claims (claimed_at) where not confirmed;
+create index idx_identity_claims_fences on identity_claims (claimed_at)
+    where kind = 'username' and left(value, 1) = '!';
 
 create table sessions (
     id                    uuid primary key,
@@ -71,6 +73,7 @@ create table sessions (
     ip_address            inet
 );
 create index idx_sessions_user_active on sessions (user_id) where revoked_at is null;
+create index idx_sessions_created on sessions (created_at);
 
 create table scores (
     user_id       uuid primary key references users on delete cascade,
