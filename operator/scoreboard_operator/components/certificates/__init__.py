@@ -2,6 +2,7 @@
 
 ``inventory``  which Secrets there are and what is in them
 ``authority``  the board's certificate authority and its leaf certificates
+``checks``     whether existing values can be used
 ``generate``   passwords, signing keys, cluster ids
 ``desired``    Secrets: existing values are kept, missing ones made
 ``status``     the CertificatesReady condition

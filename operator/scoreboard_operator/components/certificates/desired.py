@@ -1,4 +1,4 @@
-"""Secrets of a Scoreboard: values that exist are kept, missing ones are made.
+"""Secrets of a Scoreboard: values that exist are kept, missing ones are made, bad ones refused.
 
 Values come from the snapshot, so a pass over a complete board generates nothing and writes
 nothing. A Secret someone deleted comes back with its old values (``Snapshot.secret_value``).
@@ -11,43 +11,72 @@ from collections.abc import Callable, Mapping
 
 from scoreboard_operator.components.base import Board, Object, Snapshot
 from scoreboard_operator.components.build import RETAIN_ANNOTATION, labels, metadata
-from scoreboard_operator.components.certificates import authority, generate, inventory
+from scoreboard_operator.components.certificates import authority, checks, generate, inventory
 from scoreboard_operator.components.certificates.authority import KeyPair
 
 
 def desired(board: Board, snapshot: Snapshot) -> list[Object]:
-    """Every Secret of the board."""
+    """Every Secret of the board.
+
+    Raises:
+        UserError: a value exists and cannot be used (``SecretInvalid``).
+    """
     secrets: dict[str, dict[str, bytes]] = {}
     for name, keys in inventory.passwords(board).items():
-        secrets[name] = {key: _kept(snapshot, name, key, generate.password) for key in keys}
+        secrets[name] = {key: _password(snapshot, name, key) for key in keys}
     kafka = f"{board.name}-kafka-credentials"
-    secrets[kafka]["cluster-id"] = _kept(snapshot, kafka, "cluster-id", generate.cluster_id)
+    secrets[kafka]["cluster-id"] = _kept(
+        snapshot, kafka, "cluster-id", generate.cluster_id, checks.password
+    )
     for name, sources in inventory.copies(board).items():
         secrets[name] = {key: secrets[source][part] for key, (source, part) in sources.items()}
 
     signing = f"{board.name}-jwt-signing"
-    private = _kept(snapshot, signing, "jwks-private.json", generate.signing_keys)
+    private = _kept(
+        snapshot, signing, "jwks-private.json", generate.signing_keys, checks.signing_keys
+    )
     secrets[signing] = {"jwks-private.json": private}
     secrets[f"{board.name}-jwt-public"] = {"jwks.json": generate.public_keys(private)}
     requests = f"{board.name}-request-signing"
-    secrets[requests] = {"master-key": _kept(snapshot, requests, "master-key", generate.master_key)}
+    secrets[requests] = {
+        "master-key": _kept(
+            snapshot, requests, "master-key", generate.master_key, checks.master_key
+        )
+    }
 
     root = _authority(board, snapshot)
     secrets[f"{board.name}-ca"] = {"ca.crt": root.certificate, "ca.key": root.key}
-    kept = [_secret(board, name, data, retain=True) for name, data in secrets.items()]
+    retained = inventory.retained_names(board)
+    kept = [_secret(board, name, data, retain=name in retained) for name, data in secrets.items()]
     return kept + [_leaf(board, snapshot, root, leaf) for leaf in inventory.leaves(board)]
 
 
-def _kept(snapshot: Snapshot, name: str, key: str, make: Callable[[], bytes]) -> bytes:
-    return snapshot.secret_value(name, key) or make()
+def _kept(
+    snapshot: Snapshot,
+    name: str,
+    key: str,
+    make: Callable[[], bytes],
+    fault: Callable[[bytes], str | None],
+) -> bytes:
+    value = snapshot.secret_value(name, key)
+    if value is None:
+        return make()
+    found = fault(value)
+    if found is not None:
+        raise checks.invalid(name, key, found)
+    return value
+
+
+def _password(snapshot: Snapshot, name: str, key: str) -> bytes:
+    return _kept(snapshot, name, key, generate.password, checks.password)
 
 
 def _authority(board: Board, snapshot: Snapshot) -> KeyPair:
     name, now = f"{board.name}-ca", authority.utc_now()
     certificate = snapshot.secret_value(name, "ca.crt")
-    key = snapshot.secret_value(name, "ca.key")
-    if certificate and key and authority.authority_is_sound(KeyPair(certificate, key), now):
-        return KeyPair(certificate, key)
+    found = checks.authority(name, certificate, snapshot.secret_value(name, "ca.key"))
+    if found is not None and not authority.authority_expired(found, now):
+        return found
     return authority.new_authority(f"{board.namespace}/{board.name} Scoreboard CA", now)
 
 

@@ -71,6 +71,15 @@ def copies(board: Board) -> dict[str, dict[str, tuple[str, str]]]:
     }
 
 
+def retained_names(board: Board) -> list[str]:
+    """Secrets that outlive the Scoreboard: lost, their values could never be made again.
+
+    Leaves are not among them; the authority issues them anew.
+    """
+    own = ("jwt-signing", "jwt-public", "request-signing", "ca")
+    return [*passwords(board), *copies(board), *(f"{board.name}-{name}" for name in own)]
+
+
 def _hosts(board: Board, services: list[str]) -> tuple[str, ...]:
     return tuple(
         host

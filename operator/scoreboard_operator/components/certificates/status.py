@@ -9,9 +9,7 @@ from scoreboard_operator.components.certificates import inventory
 def status(board: Board, snapshot: Snapshot, observed: None) -> ComponentStatus:
     """Ready when every Secret exists; desired() keeps their content sound."""
     wanted = [f"{board.name}-{leaf.component}-tls" for leaf in inventory.leaves(board)]
-    wanted += [*inventory.passwords(board), *inventory.copies(board)]
-    wanted += [f"{board.name}-{name}" for name in ("ca", "jwt-signing", "jwt-public")]
-    wanted.append(f"{board.name}-request-signing")
+    wanted += inventory.retained_names(board)
     missing = [name for name in wanted if snapshot.get("Secret", name) is None]
     if missing:
         return ComponentStatus(False, "Issuing", f"waiting for Secret {missing[0]} to be written")

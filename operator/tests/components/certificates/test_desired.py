@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from boards import board, snapshot
 from cryptography import x509
 
-from scoreboard_operator.components.base import Snapshot
-from scoreboard_operator.components.certificates import authority, status
+from scoreboard_operator.components.base import Snapshot, UserError
+from scoreboard_operator.components.certificates import authority, inventory, status
 from scoreboard_operator.components.certificates.authority import KeyPair
 from scoreboard_operator.components.certificates.desired import desired
 
@@ -94,7 +95,78 @@ def test_keys_outlive_the_board_and_leaves_do_not() -> None:
     kept = secrets["demo-db-credentials"]["metadata"]["annotations"]
     assert kept == {"scoreboard.dev/retain": "true"}
     assert "annotations" not in secrets["demo-db-tls"]["metadata"]
+    retained = [name for name, o in secrets.items() if "annotations" in o["metadata"]]
+    assert sorted(retained) == sorted(inventory.retained_names(board()))
 
 
 def test_values_are_random() -> None:
     assert desired(board(), Snapshot()) != FIRST
+
+
+def _with(name: str, **values: bytes | None) -> Snapshot:
+    """The complete board, with some values of one Secret replaced (None: taken out)."""
+    secrets = _by_name(FIRST)
+    data = dict(secrets[name]["data"])
+    for key, value in values.items():
+        del data[key]
+        if value is not None:
+            data[key] = b64encode(value).decode()
+    return snapshot(*(secrets | {name: {**secrets[name], "data": data}}).values())
+
+
+def _jwks(**changes: Any) -> bytes:
+    keys = json.loads(_data(_by_name(FIRST)["demo-jwt-signing"], "jwks-private.json"))["keys"]
+    return json.dumps({"keys": [keys[0] | changes]}).encode()
+
+
+OTHER = authority.new_authority("other", authority.utc_now())
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "told"),
+    [
+        ("db-credentials", {"owner-password": b""}, "key owner-password: it is empty"),
+        ("kafka-credentials", {"cluster-id": b"\n"}, "key cluster-id: it is empty"),
+        ("request-signing", {"master-key": b"short"}, "key master-key: it is not base64url"),
+        ("jwt-signing", {"jwks-private.json": b"{"}, "key jwks-private.json: it is no JWK set"),
+        ("jwt-signing", {"jwks-private.json": b"[]"}, "it is no JWK set"),
+        ("jwt-signing", {"jwks-private.json": b'{"keys": 1}'}, "it is no JWK set"),
+        ("jwt-signing", {"jwks-private.json": b'{"keys": []}'}, "it holds no private key"),
+        ("jwt-signing", {"jwks-private.json": b"\xff"}, "it is no JWK set"),
+        ("jwt-signing", {"jwks-private.json": _jwks(x="AAAA")}, "not a whole Ed25519 key"),
+        ("ca", {"ca.crt": b"lost"}, "key ca.crt: it is no PEM certificate"),
+        ("ca", {"ca.key": b""}, "key ca.key: it is no PEM private key"),
+        ("ca", {"ca.key": OTHER.key}, "key ca.key: it does not belong to ca.crt"),
+        ("ca", {"ca.key": None}, "key ca.crt: ca.key, which belongs to it, is missing"),
+    ],
+)
+def test_values_that_cannot_be_used_are_the_users_to_mend(
+    name: str, values: dict[str, bytes | None], told: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        desired(board(), _with(f"demo-{name}", **values))
+    assert caught.value.reason == "SecretInvalid"
+    assert caught.value.message.startswith(f"Secret demo-{name} key ")
+    assert told in caught.value.message
+    assert "restore it from a backup or delete the key" in caught.value.message
+
+
+def test_a_key_that_was_deleted_is_generated_anew() -> None:
+    again = _by_name(desired(board(), _with("demo-db-credentials", **{"owner-password": None})))
+    before = _by_name(FIRST)["demo-db-credentials"]["data"]
+    changed = {k for k, v in again["demo-db-credentials"]["data"].items() if before[k] != v}
+    assert changed == {"owner-password"}
+
+
+def test_an_authority_that_is_gone_or_expired_is_made_anew() -> None:
+    gone = _by_name(desired(board(), _with("demo-ca", **{"ca.crt": None, "ca.key": None})))
+    assert gone["demo-ca"] != _by_name(FIRST)["demo-ca"]
+    past = authority.utc_now() - authority.AUTHORITY_LIFETIME - timedelta(days=1)
+    old = authority.new_authority("old", past)
+    live = _with("demo-ca", **{"ca.crt": old.certificate, "ca.key": old.key})
+    renewed = _by_name(desired(board(), live))
+    assert _data(renewed["demo-ca"], "ca.crt") != old.certificate
+    root = x509.load_pem_x509_certificate(_data(renewed["demo-ca"], "ca.crt"))
+    x509.load_pem_x509_certificate(
+        _data(renewed["demo-kafka-tls"], "tls.crt")
+    ).verify_directly_issued_by(root)
