@@ -11,6 +11,11 @@ of `scores`, which it takes in the order of user ids:
   (The one exception is a row that another replica overtakes while the statement runs.)
 * the answer is stored with the write. There is no moment at which a write is durable and its
   answer is not, so a replay after any crash gives the first answer byte for byte.
+* an acknowledgement is a promise that a failover keeps the write, so a replay promises it too. Its
+  row may be visible here before the standbys have it (the first attempt was cancelled while it
+  waited for them), and a statement that only reads waits for nobody. So every replay writes a
+  message of its own into the log: its commit comes after the first one's and waits
+  for the quorum, and no row is locked or rewritten for it.
 """
 
 from collections.abc import Sequence
@@ -115,16 +120,19 @@ SELECT CASE WHEN a.user_id IS NOT NULL THEN 'accepted'
   CASE WHEN d.outcome = 'limited' THEN greatest(0.001, extract(epoch FROM greatest(
     d.recent[cardinality(d.recent) - $15 + 1] + interval '60 seconds',
     d.recent[cardinality(d.recent)] + $16::int * interval '1 millisecond') - d.t))::float8
-    ELSE 0 END AS retry_after
+    ELSE 0 END AS retry_after,
+  CASE WHEN d.outcome = 'replay'
+    THEN pg_logical_emit_message(true, 'replay', ''::text) END AS replicated
 FROM decided d
 LEFT JOIN accepted a ON a.user_id = d.user_id
 LEFT JOIN answered n ON n.user_id = d.user_id
 ORDER BY d.ord
 """
 
-_LOOKUP: Final = (
-    "SELECT payload_hash, response FROM idempotency_keys WHERE user_id = $1 AND key = $2"
-)
+_LOOKUP: Final = """
+SELECT payload_hash, response, pg_logical_emit_message(true, 'replay', ''::text) AS replicated
+FROM idempotency_keys WHERE user_id = $1 AND key = $2
+"""
 _CURRENT: Final = """
 SELECT s.user_id, s.current_score, s.reached_at, s.version, u.username, u.display_name
 FROM scores s JOIN users u ON u.id = s.user_id WHERE s.user_id = $1
