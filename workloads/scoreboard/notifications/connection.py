@@ -81,8 +81,7 @@ class Connection:
             await self._wake.wait()
             self._wake.clear()
             try:
-                async with asyncio.timeout(SEND_SECONDS):
-                    await self._flush()
+                await self._flush()
             except TimeoutError:
                 self._closing = (Close.TOO_SLOW, "too slow")
             if self._closing is not None:
@@ -98,4 +97,6 @@ class Connection:
             else:
                 waiting = self._snapshots or self._frames
                 frame = waiting.pop(next(iter(waiting)))
-            await self._socket.send_text(frame)
+            # Each frame has its own time: many that a client takes at its pace are not slow.
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._socket.send_text(frame)

@@ -203,6 +203,24 @@ async def test_a_client_that_takes_too_long_is_closed(monkeypatch: pytest.Monkey
     assert client.socket.closed == (Close.TOO_SLOW, "too slow")
 
 
+async def test_many_frames_may_take_longer_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "SEND_SECONDS", 0.5)
+    client = Client(Hub(FakeBoard()))  # type: ignore[arg-type]
+    send = client.socket.send_text
+
+    async def steadily(data: str) -> None:
+        await asyncio.sleep(0.1)
+        await send(data)
+
+    monkeypatch.setattr(client.socket, "send_text", steadily)
+    for _ in range(8):
+        client.connection.answer("{}")
+    async with asyncio.timeout(30):
+        while client.connection.pending:  # noqa: ASYNC110  a connection has no event for this
+            await asyncio.sleep(0.05)
+    assert client.socket.closed is None
+
+
 async def test_a_client_that_asks_without_reading_is_closed() -> None:
     client = Client(Hub(FakeBoard()))  # type: ignore[arg-type]
     client.socket.gate.clear()
