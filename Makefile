@@ -35,7 +35,7 @@ generate: uv ## Write what the API models generate: CRDs, the chart's copy and t
 	@$(RUN) python -m scoreboard_operator.api.generate
 
 lock: uv ## Write constraints.txt, the versions every image is built with
-	@uv export --quiet --no-hashes --no-emit-workspace --no-annotate --no-header -o constraints.txt
+	@uv export --quiet --no-hashes --no-emit-workspace --all-packages --no-annotate --no-header -o constraints.txt
 
 fmt: uv ## Format the code and mend what the linter can
 	@$(RUN) ruff format . && $(RUN) ruff check --fix .
