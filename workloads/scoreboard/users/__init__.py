@@ -10,5 +10,6 @@ passwords   argon2id in a bounded thread pool
 sql         its longer statements
 refresh     refresh tokens: format, rotation, reuse (pure)
 throttle    limits on guessing, per account and per network
+upkeep      runs the repairs and sweeps for ever, whatever fails
 events      what goes to the topic user_actions
 """

@@ -2,13 +2,11 @@
 
 import asyncio
 import contextlib
-import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-import structlog
 from fastapi import FastAPI
 
 from scoreboard.kit import serve, signing, system_events, tokens
@@ -20,6 +18,7 @@ from scoreboard.kit.outbox import OutboxRelay
 from scoreboard.kit.sessions import SessionGate, row_check
 from scoreboard.kit.settings import Settings, WatchedFile
 from scoreboard.kit.shards import Shards
+from scoreboard.users import upkeep
 from scoreboard.users.claims import Claims
 from scoreboard.users.endpoints import router
 from scoreboard.users.passwords import Passwords
@@ -27,10 +26,9 @@ from scoreboard.users.repository import Repository
 from scoreboard.users.service import DEFAULT_SESSION_LIMIT, UserService
 from scoreboard.users.throttle import Throttle
 
-SWEEP_SECONDS: Final = 20.0
+REPAIR_SECONDS: Final = 20.0
+SWEEP_SECONDS: Final = 600.0
 SPREAD_SECONDS: Final = 1.0
-
-log = structlog.get_logger("scoreboard.users")
 
 
 @dataclass(frozen=True)
@@ -71,8 +69,9 @@ async def resources(settings: Settings, health: Health) -> AsyncIterator[UserRes
     def committed(user_id: UUID) -> None:
         relay.wake(shards.for_user(user_id).index)
 
+    repository = Repository(shards)
     service = UserService(
-        repository=Repository(shards),
+        repository=repository,
         claims=claims,
         passwords=passwords,
         throttles=Throttle(cache),
@@ -89,8 +88,7 @@ async def resources(settings: Settings, health: Health) -> AsyncIterator[UserRes
             stack.push_async_callback(part.close)
             await part.start()
         tasks = [
-            asyncio.create_task(_sweep(shards, claims)),
-            asyncio.create_task(_spread(service)),
+            *_upkeep(shards, claims, repository, service),
             asyncio.create_task(system_events.announce_start(producer, settings)),
         ]
         stack.push_async_callback(_cancel, tasks)
@@ -121,21 +119,21 @@ def _add_checks(health: Health, shards: Shards, cache: Cache) -> None:
     health.add_check("cache", cache_up, required=False)
 
 
-async def _sweep(shards: Shards, claims: Claims) -> None:
-    """Repair orphaned claims. Every replica does; a claim repaired twice is repaired once."""
-    while True:
-        await asyncio.sleep(SWEEP_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311  only spreads load
-        for shard in shards.all():
-            try:
-                await claims.sweep(shard)
-            except Exception as error:
-                log.warning("sweep failed", shard=shard.index, error=repr(error))
-
-
-async def _spread(service: UserService) -> None:
-    while True:
-        await asyncio.sleep(SPREAD_SECONDS)
-        await service.spread_again()
+def _upkeep(
+    shards: Shards, claims: Claims, repository: Repository, service: UserService
+) -> list[asyncio.Task[None]]:
+    sweeps = [
+        (REPAIR_SECONDS, "orphaned claims", claims.sweep),
+        (SWEEP_SECONDS, "old fences", claims.sweep_fences),
+        (SWEEP_SECONDS, "ended sessions", repository.sweep_sessions),
+    ]
+    return [
+        asyncio.create_task(upkeep.every(SPREAD_SECONDS, "revocations", service.spread_again)),
+        *(
+            asyncio.create_task(upkeep.every(seconds, name, upkeep.on_each(shards, name, work)))
+            for seconds, name, work in sweeps
+        ),
+    ]
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

@@ -15,6 +15,11 @@ arrives, and two users have one name. Clocks cannot rule that out (a commit may 
 for any time), so taking over first *fences* the old user id on that user's shard: under an
 advisory lock that the insert of the user takes as well, a fence row is committed if and only if
 the user row is absent; the insert of the user refuses when it finds the fence.
+
+Every abandoned registration so leaves a fence behind: a row `!<user id>` in identity_claims, on
+the user's shard, which cannot go with the claim, since it is there for an insert yet to come. That
+insert can come from its registration alone, which ends within seconds unless its process stood
+still; after FENCE_DAYS no connection of such a process is open any more. Then the fence is swept.
 """
 
 import asyncio
@@ -29,6 +34,7 @@ import structlog
 from scoreboard.kit.identity import ClaimKind, bucket_of, bucket_of_claim, claim_value
 from scoreboard.kit.problems import PEER_ERRORS, Problem
 from scoreboard.kit.shards import Shard, Shards
+from scoreboard.users import sql
 
 ORPHAN_SECONDS: Final = 60.0
 """Age from which an unconfirmed claim without a user may be taken over."""
@@ -36,6 +42,8 @@ WAIT_SECONDS: Final = 2.0
 """How long a registration waits for another one that holds the name unconfirmed."""
 POLL_SECONDS: Final = 0.05
 SWEEP_BATCH: Final = 100
+FENCE_DAYS: Final = 30
+FENCE_BATCH: Final = 1000
 
 log = structlog.get_logger("scoreboard.users.claims")
 
@@ -89,6 +97,11 @@ def lock_key(user_id: UUID) -> int:
 def fence_value(user_id: UUID) -> str:
     """Return the claim value that fences a user id; no username can have this form."""
     return "!" + user_id.hex
+
+
+def deleted(status: str) -> int:
+    """Return the number of rows from the status of a DELETE, such as `DELETE 3`."""
+    return int(status.rpartition(" ")[2])
 
 
 async def enter_user(connection: Any, user_id: UUID) -> bool:
@@ -243,6 +256,14 @@ class Claims:
                 continue
             done += 1
         return done
+
+    async def sweep_fences(self, shard: Shard) -> int:
+        """Delete fences that nothing can run into any more, some at a time; return how many."""
+
+        async def work(connection: Any) -> int:
+            return deleted(await connection.execute(sql.SWEEP_FENCES, FENCE_DAYS, FENCE_BATCH))
+
+        return await shard.run(work, idempotent=True)
 
     async def repair(self, kind: ClaimKind, value: str, user_id: UUID) -> None:
         """Confirm an old unconfirmed claim when its user exists, else fence and remove it."""

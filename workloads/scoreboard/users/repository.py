@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from scoreboard.kit.identity import ClaimKind, bucket_of
-from scoreboard.kit.shards import Shards
+from scoreboard.kit.shards import Shard, Shards
 from scoreboard.users import claims, events, sql
 from scoreboard.users.refresh import RefreshToken, SessionState
 
@@ -21,6 +21,9 @@ IDLE_DAYS: Final = 30
 """A session ends when it was not refreshed for so long."""
 ABSOLUTE_DAYS: Final = 90
 """A session ends so long after its login, whatever happens."""
+KEPT_DAYS: Final = 30
+"""So long after its end a session's row is kept, for whoever asks what happened."""
+SWEEP_ROWS: Final = 1000
 
 
 @dataclass(frozen=True, repr=False)
@@ -325,6 +328,16 @@ class Repository:
                 return await _revoke(connection, user_id, [row["id"] for row in rows], reason)
 
         return await self._shards.for_user(user_id).run(work, idempotent=True)
+
+    async def sweep_sessions(self, shard: Shard) -> int:
+        """Delete sessions of a shard that ended long ago, some at a time; return how many."""
+
+        async def work(connection: Any) -> int:
+            return claims.deleted(
+                await connection.execute(sql.SWEEP_SESSIONS, KEPT_DAYS, SWEEP_ROWS)
+            )
+
+        return await shard.run(work, idempotent=True)
 
 
 async def _revoke(connection: Any, user_id: UUID, ids: Sequence[UUID], reason: str) -> list[UUID]:

@@ -35,6 +35,30 @@ returning {_COLUMNS}
 """$1 session, $2 user, $3 hash presented, $4 successor's hash, $5 successor sealed,
 $6 idle days, $7 absolute days."""
 
+SWEEP_SESSIONS: Final = """
+delete from sessions where id = any(array(
+    select id from sessions
+    where created_at < now() - $1 * interval '1 day'
+      and least(revoked_at, expires_at) < now() - $1 * interval '1 day'
+    order by created_at limit $2
+    for update skip locked
+))
+"""
+"""$1 days since the session's end, $2 rows at most. `created_at`, which is before any end, has the
+index: an index on the ends would have to be kept up with every refresh. An array, since it is read
+once: a join could read a limited subquery again and delete more."""
+
+SWEEP_FENCES: Final = """
+delete from identity_claims where kind = 'username' and value = any(array(
+    select value from identity_claims
+    where kind = 'username' and left(value, 1) = '!'
+      and claimed_at < now() - $1 * interval '1 day'
+    order by claimed_at limit $2
+    for update skip locked
+))
+"""
+"""$1 days since the fence was made, $2 rows at most."""
+
 SESSION_STATE: Final = f"""
 select s.refresh_hash, s.previous_refresh_hash, s.successor_token_enc,
        s.revoked_at is not null as revoked,
