@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -158,6 +159,31 @@ def test_an_edited_topic_setting_is_put_right(demo: BoardHandle, measured: Measu
 
     found = eventually(mended, "the topic's settings are put right", limit=LIMIT, every=0.5)
     measured("edited topic right", found.seconds)
+
+
+@pytest.mark.timeout(300)
+def test_a_deleted_service_account_stops_no_database(
+    solo_board: BoardHandle, measured: Measured
+) -> None:
+    """The tokens of the members' ServiceAccount die with it: they must not be left with them."""
+    name = f"{solo_board.name}-db"
+    player = solo_board.gateway.player("renewed")
+    before = cluster.need("ServiceAccount", solo_board.namespace, name)
+    cluster.delete("ServiceAccount", solo_board.namespace, name)
+
+    def leads_under_the_new_account() -> bool:
+        account = cluster.need("ServiceAccount", solo_board.namespace, name)["metadata"]
+        assert account["uid"] != before["metadata"]["uid"]
+        record = cluster.need("ConfigMap", solo_board.namespace, f"{name}-0-leader")
+        renewed = datetime.fromisoformat(record["metadata"]["annotations"]["renewTime"])
+        made = datetime.fromisoformat(account["creationTimestamp"])
+        # The API server remembers a token for 10 s after it became worthless.
+        assert renewed > made + timedelta(seconds=15), f"last renewed {renewed}, made {made}"
+        return solo_board.is_ready()
+
+    found = eventually(leads_under_the_new_account, "the database goes on", limit=150, every=1)
+    measured("database under its new ServiceAccount", found.seconds)
+    assert player.add(1)["score"] == 1
 
 
 @pytest.mark.timeout(420)
