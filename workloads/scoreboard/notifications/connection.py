@@ -6,6 +6,7 @@ bounded by the number of channels.
 """
 
 import asyncio
+import time
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -15,6 +16,10 @@ SEND_SECONDS: Final = 10.0
 """A client that takes one frame for longer than this is closed as too slow."""
 MAX_ANSWERS: Final = 64
 """Direct answers (pongs, errors) that may wait; a client that asks faster is closed."""
+
+MESSAGES_PER_SECOND: Final = 5.0
+MESSAGES_AT_ONCE: Final = 20
+"""A client may say so much at once, then so much a second: each message costs us a snapshot."""
 
 
 class Socket(Protocol):
@@ -33,6 +38,8 @@ class Connection:
         self.session_id = session_id
         self.top: int | None = None
         """Rows of the board it watches, or None."""
+        self.shown_at = 0
+        """The board's offset of its last snapshot."""
         self.rank = False
         self.users: tuple[UUID, ...] = ()
         self.last: dict[str, str] = {}
@@ -44,6 +51,20 @@ class Connection:
         self._answers: list[str] = []
         self._wake = asyncio.Event()
         self._closing: tuple[Close, str] | None = None
+        self._allowance = float(MESSAGES_AT_ONCE)
+        self._counted_at = time.monotonic()
+
+    def may_speak(self) -> bool:
+        """Count a message of the client; False, and closed, when there were too many."""
+        now = time.monotonic()
+        earned = (now - self._counted_at) * MESSAGES_PER_SECOND
+        self._allowance = min(self._allowance + earned, float(MESSAGES_AT_ONCE))
+        self._counted_at = now
+        if self._allowance < 1:
+            self.close(Close.TOO_MANY, "too many messages")
+            return False
+        self._allowance -= 1
+        return True
 
     @property
     def pending(self) -> int:
@@ -64,7 +85,7 @@ class Connection:
     def answer(self, frame: str) -> None:
         """Send an answer to something the client asked."""
         if len(self._answers) >= MAX_ANSWERS:
-            self.close(Close.TOO_MANY_MESSAGES, "too many messages")
+            self.close(Close.TOO_MANY, "too many messages")
             return
         self._answers.append(frame)
         self._wake.set()

@@ -22,6 +22,7 @@ log = structlog.get_logger("scoreboard.ws")
 _CLOSE_OF: Final = {
     "forbidden": Close.FORBIDDEN_ORIGIN,
     "session-revoked": Close.SESSION_REVOKED,
+    "rate-limited": Close.TOO_MANY,
     "unavailable": Close.GOING_AWAY,
 }
 
@@ -37,9 +38,13 @@ async def watch(socket: WebSocket) -> None:
     except Exception as error:
         await _refuse(socket, problems.from_exception(error), subprotocol)
         return
-    await socket.accept(subprotocol=subprotocol)
     connection = Connection(socket, claims.user_id, claims.session_id)
     service.hub.add(connection)
+    try:
+        await socket.accept(subprotocol=subprotocol)
+    except BaseException:
+        service.hub.remove(connection)
+        raise
     sender = asyncio.ensure_future(connection.run())
     reader = asyncio.ensure_future(_read(socket, service, connection))
     try:

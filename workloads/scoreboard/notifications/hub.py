@@ -26,6 +26,8 @@ log = structlog.get_logger("scoreboard.hub")
 TICK_SECONDS: Final = 0.075
 RANK_TICKS: Final = 4
 """Ranks of players whose own score did not change are looked at every so many ticks."""
+YIELD_EVERY: Final = 250
+"""Clients of one tick that are served before others of the event loop have a turn."""
 RECONNECT_SPREAD_MS: Final = 5_000
 
 CONNECTIONS: Final = Gauge("scoreboard_ws_connections", "Open WebSockets.")
@@ -43,6 +45,7 @@ class Hub:
         self._board = board
         self._connections: set[Connection] = set()
         self._by_session: dict[UUID, set[Connection]] = defaultdict(set)
+        self._by_user: dict[UUID, int] = defaultdict(int)
         self._touched: set[UUID] = set()
         self._tails: dict[int, tuple[int, str]] = {}
         self._sent: dict[int, tuple[int, str]] = {}
@@ -59,6 +62,10 @@ class Hub:
         """The open connections."""
         return list(self._connections)
 
+    def sockets_of(self, user_id: UUID) -> int:
+        """Return how many sockets a user has open."""
+        return self._by_user.get(user_id, 0)
+
     def _on_change(self, change: Change) -> None:
         self._touched.add(change.user_id)
 
@@ -66,13 +73,17 @@ class Hub:
         """Take a client in."""
         self._connections.add(connection)
         self._by_session[connection.session_id].add(connection)
+        self._by_user[connection.user_id] += 1
         CONNECTIONS.set(len(self._connections))
         if self._stale:
             connection.put("stale", protocol.stale_frame(True))
 
     def remove(self, connection: Connection) -> None:
-        """Let a client go."""
-        self._connections.discard(connection)
+        """Let a client go that was added."""
+        self._connections.remove(connection)
+        self._by_user[connection.user_id] -= 1
+        if not self._by_user[connection.user_id]:
+            del self._by_user[connection.user_id]
         of_session = self._by_session.get(connection.session_id)
         if of_session is not None:
             of_session.discard(connection)
@@ -91,6 +102,8 @@ class Hub:
 
     def receive(self, connection: Connection, text: str) -> None:
         """Act on a client's message; what is wrong with it is answered, not raised."""
+        if not connection.may_speak():
+            return
         try:
             message = protocol.parse(text)
         except protocol.BadMessage as error:
@@ -112,6 +125,7 @@ class Hub:
             return
         if message.channel == "leaderboard":
             connection.top = message.top
+            connection.shown_at = ranking.changes
             frame = protocol.framed("snapshot", self._tail(message.top), message.id)
         elif message.channel == "rank":
             connection.rank = True
@@ -152,11 +166,11 @@ class Hub:
             await asyncio.sleep(TICK_SECONDS)
             turn += 1
             try:
-                self.tick(all_ranks=turn % RANK_TICKS == 0)
+                await self.tick(all_ranks=turn % RANK_TICKS == 0)
             except Exception as error:
                 log.error("tick failed", exc_info=error)
 
-    def tick(self, *, all_ranks: bool) -> None:
+    async def tick(self, *, all_ranks: bool) -> None:
         """Hand every client what changed for it since the last tick."""
         self._announce_staleness()
         if not self._board.complete:
@@ -166,13 +180,17 @@ class Hub:
         look_at_all = all_ranks and ranking.changes != self._rank_offset
         if look_at_all:
             self._rank_offset = ranking.changes
-        boards: dict[int, str | None] = {}
-        for connection in self._connections:
+        # All of one state, before others have a turn. Who subscribes during the tick may have got
+        # a newer snapshot, which must not be followed by an older frame.
+        offset = ranking.changes
+        tops = {connection.top for connection in self._connections if connection.top is not None}
+        boards = {top: self._update(top) for top in tops}
+        for number, connection in enumerate(list(self._connections), 1):
+            if number % YIELD_EVERY == 0:
+                await asyncio.sleep(0)
             top = connection.top
-            if top is not None:
-                if top not in boards:
-                    boards[top] = self._update(top)
-                update = boards[top]
+            if top is not None and connection.shown_at <= offset:
+                update = boards.get(top)
                 if update is not None:
                     connection.put("leaderboard", update)
                     FRAMES.labels("leaderboard").inc()

@@ -20,7 +20,7 @@ class Close(enum.IntEnum):
     UNAUTHENTICATED = 4401
     FORBIDDEN_ORIGIN = 4403
     SESSION_REVOKED = 4410
-    TOO_MANY_MESSAGES = 4429
+    TOO_MANY = 4429  # messages, or sockets of one user
     GOING_AWAY = 4503
     TOO_SLOW = 4508
 

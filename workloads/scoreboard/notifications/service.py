@@ -21,6 +21,8 @@ from scoreboard.notifications.hub import Hub
 
 log = structlog.get_logger("scoreboard.notifications")
 
+SOCKETS_OF_A_USER: Final = 10
+"""Sockets one user may have open here: tabs and devices, but not a load of its own."""
 RECHECK_SECONDS: Final = 30.0
 """Every socket's session is looked at again in this time, should its event be lost."""
 DRAIN_SHARE: Final = 0.7
@@ -58,7 +60,9 @@ class NotificationService:
         """Check a handshake and return who connects.
 
         Raises Problem: unavailable (draining or full), forbidden (Origin), unauthenticated,
-        token-expired, token-invalid, session-revoked; or a PEER_ERROR.
+        token-expired, token-invalid, session-revoked, rate-limited (too many sockets); or a
+        PEER_ERROR. The caller adds the socket to the hub before it awaits anything else, so that
+        handshakes at the same time are counted.
         """
         if self._health.draining.is_set():
             raise Problem("unavailable", "This server is going away.", retry_after=1)
@@ -76,6 +80,8 @@ class NotificationService:
                 raise Problem("forbidden", "A connection with a cookie needs an Origin.")
         claims = self._verifier.verify(token)
         await self._gate.require_active(claims.user_id, claims.session_id)
+        if self.hub.sockets_of(claims.user_id) >= SOCKETS_OF_A_USER:
+            raise Problem("rate-limited", f"A user may open {SOCKETS_OF_A_USER} sockets.")
         return claims
 
     def on_user_action(self, record: Record) -> None:

@@ -3,12 +3,14 @@
 import asyncio
 import json
 import uuid
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from scoreboard.kit.ranking import Ranking, Row
 from scoreboard.notifications import connection as connection_module
+from scoreboard.notifications import hub as hub_module
 from scoreboard.notifications.connection import MAX_ANSWERS, Connection
 from scoreboard.notifications.hub import Hub
 from scoreboard.notifications.models import Close
@@ -71,14 +73,14 @@ async def test_snapshot_then_only_changes() -> None:
     await client.say(type="subscribe", id="7", channel="leaderboard", top=1)
     (snapshot,) = client.take()
     assert (snapshot["type"], snapshot["id"], snapshot["epoch"]) == ("snapshot", "7", hub.epoch)
-    hub.tick(all_ranks=True)
+    await hub.tick(all_ranks=True)
     await client.settle()
     client.take()
-    hub.tick(all_ranks=True)
+    await hub.tick(all_ranks=True)
     await client.settle()
     assert client.take() == []
     board.ranking.apply(row(B, 9, 1))
-    hub.tick(all_ranks=False)
+    await hub.tick(all_ranks=False)
     await client.settle()
     (update,) = client.take()
     assert (update["type"], update["entries"][0]["user_id"]) == ("update", str(B))
@@ -90,13 +92,13 @@ async def test_a_subscriber_between_ticks_hides_no_change_from_the_others() -> N
     hub = Hub(board)  # type: ignore[arg-type]
     first = Client(hub)
     await first.say(type="subscribe", channel="leaderboard", top=5)
-    hub.tick(all_ranks=False)
+    await hub.tick(all_ranks=False)
     await first.settle()
     first.take()
     board.ranking.apply(row(A, 5, 1))
     second = Client(hub)
     await second.say(type="subscribe", channel="leaderboard", top=5)
-    hub.tick(all_ranks=False)
+    await hub.tick(all_ranks=False)
     await first.settle()
     assert [frame["total"] for frame in first.take()] == [1]
 
@@ -110,7 +112,7 @@ async def test_newest_wins_for_a_client_that_does_not_read() -> None:
     client.socket.gate.clear()
     for version in range(1, 50):
         board.ranking.apply(row(A, version, version))
-        hub.tick(all_ranks=True)
+        await hub.tick(all_ranks=True)
         await client.settle()
         assert client.connection.pending <= 1
     client.socket.gate.set()
@@ -125,7 +127,7 @@ async def test_a_snapshot_is_sent_even_when_an_update_follows_at_once() -> None:
     message = {"type": "subscribe", "id": "1", "channel": "leaderboard", "top": 5}
     hub.receive(client.connection, json.dumps(message))
     board.ranking.apply(row(A, 5, 1))
-    hub.tick(all_ranks=True)  # before the sending task had a turn
+    await hub.tick(all_ranks=True)  # before the sending task had a turn
     await client.settle()
     assert [(f["type"], f.get("id")) for f in client.take()] == [
         ("snapshot", "1"),
@@ -137,19 +139,19 @@ async def test_own_rank_moves_when_others_do() -> None:
     board = FakeBoard()
     hub = Hub(board)  # type: ignore[arg-type]
     board.ranking.apply(row(A, 5, 1))
-    hub.tick(all_ranks=True)
+    await hub.tick(all_ranks=True)
     client = Client(hub, A)
     await client.say(type="subscribe", channel="rank")
     assert [frame["rank"] for frame in client.take()] == [1]
     board.ranking.apply(row(B, 9, 1))
-    hub.tick(all_ranks=False)
+    await hub.tick(all_ranks=False)
     await client.settle()
     assert client.take() == []
-    hub.tick(all_ranks=True)
+    await hub.tick(all_ranks=True)
     await client.settle()
     assert [frame["rank"] for frame in client.take()] == [2]
     board.ranking.apply(row(A, 10, 2))
-    hub.tick(all_ranks=False)
+    await hub.tick(all_ranks=False)
     await client.settle()
     assert [(frame["rank"], frame["score"]) for frame in client.take()] == [(1, 10)]
 
@@ -161,12 +163,12 @@ async def test_watched_players() -> None:
     await client.say(type="subscribe", channel="users", users=[str(B)])
     assert client.take()[0]["entries"] == []
     board.ranking.apply(row(B, 9, 1))
-    hub.tick(all_ranks=False)
+    await hub.tick(all_ranks=False)
     await client.settle()
     assert [frame["entries"][0]["score"] for frame in client.take()] == [9]
     await client.say(type="unsubscribe", channel="users")
     board.ranking.apply(row(B, 10, 2))
-    hub.tick(all_ranks=True)
+    await hub.tick(all_ranks=True)
     await client.settle()
     assert client.take() == []
 
@@ -225,11 +227,11 @@ async def test_a_client_that_asks_without_reading_is_closed() -> None:
     client = Client(Hub(FakeBoard()))  # type: ignore[arg-type]
     client.socket.gate.clear()
     for _ in range(MAX_ANSWERS + 2):
-        client.hub.receive(client.connection, '{"type":"ping"}')
+        client.connection.answer("{}")
     assert client.connection.pending <= MAX_ANSWERS
     client.socket.gate.set()
     await client.task
-    assert client.socket.closed == (Close.TOO_MANY_MESSAGES, "too many messages")
+    assert client.socket.closed == (Close.TOO_MANY, "too many messages")
 
 
 async def test_staleness_is_announced_and_taken_back() -> None:
@@ -238,11 +240,11 @@ async def test_staleness_is_announced_and_taken_back() -> None:
     client = Client(hub)
     for live in (False, True):
         board.live = live
-        hub.tick(all_ranks=False)
+        await hub.tick(all_ranks=False)
         await client.settle()
     assert [frame["stale"] for frame in client.take()] == [True, False]
     board.live = False
-    hub.tick(all_ranks=False)
+    await hub.tick(all_ranks=False)
     late = Client(hub)
     await late.settle()
     assert [frame["stale"] for frame in late.take()] == [True]
@@ -256,3 +258,53 @@ async def test_errors_are_answered() -> None:
     board.complete = False
     await client.say(type="subscribe", id="1", channel="rank")
     assert [frame["code"] for frame in client.take()] == ["invalid-request", "unavailable"]
+
+
+async def test_a_client_that_says_too_much_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(connection_module, "time", SimpleNamespace(monotonic=lambda: now))
+    client = Client(Hub(FakeBoard()))  # type: ignore[arg-type]
+    for _ in range(20):
+        await client.say(type="ping")
+    now += 2  # ten more
+    for _ in range(10):
+        await client.say(type="ping")
+    assert len(client.take()) == 30
+    assert client.socket.closed is None
+    await client.say(type="ping")
+    await client.task
+    assert client.take() == []
+    assert client.socket.closed == (Close.TOO_MANY, "too many messages")
+
+
+async def test_a_tick_gives_way_and_sends_nothing_old_to_who_subscribes_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hub_module, "YIELD_EVERY", 1)
+    board = FakeBoard()
+    hub = Hub(board)  # type: ignore[arg-type]
+    clients = [Client(hub) for _ in range(5)]
+    for client in clients:
+        await client.say(type="subscribe", channel="leaderboard", top=5)
+    board.ranking.apply(row(A, 1, 1))
+    tick = asyncio.ensure_future(hub.tick(all_ranks=False))
+    await asyncio.sleep(0)
+    assert not tick.done()
+    board.ranking.apply(row(A, 2, 2))
+    for client in clients:
+        client.take()
+        await client.say(type="subscribe", channel="leaderboard", top=5)
+    await tick
+    for client in clients:
+        await client.settle()
+        scores = [frame["entries"][0]["score"] for frame in client.take()]
+        assert scores[-1] == 2
+
+
+def test_sockets_of_a_user_are_counted() -> None:
+    hub = Hub(FakeBoard())  # type: ignore[arg-type]
+    found = [Connection(FakeSocket(), A, uuid.uuid4()) for _ in range(3)]
+    for connection in found:
+        hub.add(connection)
+    hub.remove(found[0])
+    assert (hub.sockets_of(A), hub.sockets_of(B)) == (2, 0)
