@@ -107,5 +107,23 @@ def vouched(seen: Observed) -> Observed:
     return replace(seen, nodes=filled)
 
 
+def believed(seen: Observed) -> Observed:
+    """The same view with silent nodes filled in: by their peers' word, else by their own last one.
+
+    For judging only. Nobody's last word stands against peers that agree the node has failed.
+    """
+    view = vouched(seen)
+    filled = dict(view.nodes)
+    for pod, last in seen.remembered.items():
+        failed = any(
+            row.id == last.id and "fail" in row.flags
+            for node in seen.answering()
+            for row in node.peers.values()
+        )
+        if not filled[pod].answered and not failed:
+            filled[pod] = last
+    return replace(view, nodes=filled)
+
+
 def _is_well(row: Peer) -> bool:
     return row.linked and not row.flags & {"fail", "fail?", "noaddr", "handshake"}

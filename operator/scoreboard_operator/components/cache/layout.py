@@ -135,10 +135,15 @@ class Node:
 
 @dataclass(frozen=True)
 class Observed:
-    """All pods of the layout by name."""
+    """All pods of the layout by name.
+
+    ``remembered`` holds what some that did not answer said a moment ago: good enough to judge by,
+    not to act on.
+    """
 
     layout: Layout
     nodes: Mapping[str, Node]
+    remembered: Mapping[str, Node] = field(default_factory=dict)
 
     def answering(self) -> list[Node]:
         """The nodes heard in this pass, in the layout's order."""

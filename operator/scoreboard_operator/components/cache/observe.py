@@ -24,6 +24,9 @@ from scoreboard_operator.components.cache.layout import (
     wanted_layout,
 )
 from scoreboard_operator.components.cache.node_config import live_settings
+from scoreboard_operator.components.memory import Memory
+
+_memory: Memory[Node] = Memory()
 
 _QUESTIONS: tuple[Command, ...] = (
     ("CLUSTER", "NODES"),
@@ -46,7 +49,22 @@ async def observe(board: Board, snapshot: Snapshot, access: Access) -> Observed:
     else:
         wanted = live_settings(board)
         nodes = list(await asyncio.gather(*(_ask(connection, n, wanted) for n in known)))
-    return Observed(layout, {node.pod: node for node in nodes})
+    return Observed(layout, {node.pod: node for node in nodes}, _remembered(board, nodes))
+
+
+def _remembered(board: Board, nodes: list[Node]) -> dict[str, Node]:
+    """What ready nodes that did not answer said before; a new pod has said nothing."""
+    found: dict[str, Node] = {}
+    for node in nodes:
+        if node.answered:
+            _memory.keep(board, node, node.pod)
+        elif not node.ready:
+            _memory.drop(board, node.pod)
+        else:
+            last = _memory.missed(board, node.pod)
+            if last is not None and last.ip == node.ip:
+                found[node.pod] = last
+    return found
 
 
 async def _ask(connection: Wire, node: Node, wanted: Mapping[str, str]) -> Node:

@@ -6,7 +6,7 @@ from typing import Any
 
 from scoreboard_operator.components.base import Board, ComponentStatus, Object, Snapshot
 from scoreboard_operator.components.build import pod_trouble, workload_ready
-from scoreboard_operator.components.cache.acquaintance import vouched
+from scoreboard_operator.components.cache.acquaintance import believed
 from scoreboard_operator.components.cache.desired import TEMPLATE_HASH, zone_workload
 from scoreboard_operator.components.cache.layout import (
     SLOTS,
@@ -23,10 +23,12 @@ def status(board: Board, snapshot: Snapshot, observed: Observed | None) -> Compo
     in another zone."""
     if observed is None:
         return ComponentStatus(False, "WaitingForNodes", "waiting for the first look at the nodes")
-    believed = vouched(observed)
-    reason, message = _judge(snapshot, believed, plan(observed))
+    view = believed(observed)
+    # A plan takes silence at its word, so it is not carried out while silence is passed over.
+    decided = Plan((), ()) if observed.remembered else plan(observed)
+    reason, message = _judge(snapshot, view, decided)
     ready = reason in ("Ready", "Rebalancing")
-    return ComponentStatus(ready, reason, message, tables={"cacheNodes": _rows(believed)})
+    return ComponentStatus(ready, reason, message, tables={"cacheNodes": _rows(view)})
 
 
 def hold(
@@ -43,6 +45,8 @@ def hold(
     zone = next((z for z in board.zones if workload_name(board, z) == name), None)
     if zone is None:
         return None
+    if observed.remembered:
+        return f"{', '.join(sorted(observed.remembered))} did not answer just now"
     for part in range(len(observed.layout.ranges)):
         places = observed.layout.of_part(part)
         copies = {p.zone for p in places if _has_copy(observed, observed.nodes[p.pod], part)}

@@ -35,7 +35,7 @@ def steps(
 ) -> Sequence[Step]:
     """The steps towards the wanted layout, in order."""
     connection = wire(board, snapshot) if observed is not None else None
-    if observed is None or connection is None:
+    if observed is None or connection is None or observed.remembered:
         return ()
     held = frozenset(zone for zone in board.zones if workload_name(board, zone) in pending)
     decided = plan(observed, held)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from dataclasses import replace
 
 from scoreboard_operator.api.data import TOPICS
 from scoreboard_operator.components import build
@@ -20,6 +21,7 @@ from scoreboard_operator.components.kafka.broker_config import (
 from scoreboard_operator.components.kafka.desired import COMPONENT, workloads
 from scoreboard_operator.components.kafka.roll import restarts_due
 from scoreboard_operator.components.kafka.state import Observed, pending
+from scoreboard_operator.components.memory import Memory
 
 REUSE_SECONDS = 3.0
 """How long an answer stands for a quiet board. With a pass at least every 5 s, a topic setting
@@ -27,6 +29,7 @@ edited by hand is seen within 8 s."""
 
 _clients = Clients()
 _answers: dict[tuple[str, str], tuple[str, float, Observed]] = {}
+_memory: Memory[Observed] = Memory()
 
 
 async def observe(board: Board, snapshot: Snapshot, access: Access) -> Observed:
@@ -34,11 +37,11 @@ async def observe(board: Board, snapshot: Snapshot, access: Access) -> Observed:
     key = (board.namespace, board.name)
     login = _password_login(board, snapshot)
     if login is None:
-        return Observed(problem="waiting for the Secrets of the brokers")
+        return _unknown(board, "waiting for the Secrets of the brokers")
     if not any(build.pod_ready(pod) for pod in snapshot.pods(COMPONENT)):
         # Nobody is there to ask, and asking would take its whole timeout.
         _answers.pop(key, None)
-        return Observed(problem="no broker is ready")
+        return _unknown(board, "no broker is ready")
     mark = _mark(board, snapshot, login)
     kept = _answers.get(key)
     if (
@@ -50,7 +53,11 @@ async def observe(board: Board, snapshot: Snapshot, access: Access) -> Observed:
         return kept[2]
     asked = time.monotonic()
     observed = await _ask(board, snapshot)
+    if observed.problem is not None:
+        _answers.pop(key, None)
+        return _silence(board, snapshot, observed.problem)
     _answers[key] = (mark, asked, observed)
+    _memory.keep(board, observed)
     return observed
 
 
@@ -65,6 +72,22 @@ def client_for(board: Board, snapshot: Snapshot, observed: Observed) -> Client:
     if login is None:
         raise KafkaUnavailable("the Secrets to connect to Kafka are gone")
     return _clients.get((board.namespace, board.name), login)
+
+
+def _silence(board: Board, snapshot: Snapshot, problem: str) -> Observed:
+    """Brokers that did not answer: no trouble yet while all their pods are ready."""
+    kept = _memory.missed(board)
+    pods = snapshot.pods(COMPONENT)
+    up = len(pods) == len(board.zones) and all(build.pod_ready(pod) for pod in pods)
+    if kept is None or not up:
+        return _unknown(board, problem)
+    return replace(kept, remembered=problem)
+
+
+def _unknown(board: Board, problem: str) -> Observed:
+    """Nothing is known now; the table of topics is not emptied for a moment's silence."""
+    last = _memory.last(board)
+    return Observed(problem=problem, topics=last.topics if last is not None else {})
 
 
 async def _ask(board: Board, snapshot: Snapshot) -> Observed:

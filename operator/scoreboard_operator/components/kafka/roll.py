@@ -50,8 +50,9 @@ def hold(board: Board, snapshot: Snapshot, observed: Observed, workload: Object)
         return None
     if not _ready(snapshot, zone):
         return None
-    if observed.problem is not None:
-        return f"the brokers cannot be asked whether {name} may restart: {observed.problem}"
+    silent = observed.problem or observed.remembered
+    if silent:
+        return f"the brokers cannot be asked whether {name} may restart: {silent}"
     if board.zones.index(zone) not in observed.brokers:
         return None
     for other in board.zones:

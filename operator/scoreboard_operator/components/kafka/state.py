@@ -15,7 +15,9 @@ from scoreboard_operator.components.kafka.topics import Change, TopicState
 class Observed:
     """The cluster as its brokers tell it.
 
-    ``problem`` says why nothing could be learned; everything else is then empty. ``brokers`` maps
+    ``problem`` says why nothing could be learned; everything else is then empty, but for ``topics``
+    as they were known a moment ago. ``remembered`` says why this is what the brokers said last and
+    not what they say now: good enough to judge by, not to act on. ``brokers`` maps
     the ids of the brokers that take part to their racks. ``controller`` is the id of the active
     controller, looked up only while a restart is due. ``topics`` holds every topic, Kafka's own
     included. ``users`` maps SCRAM users to their iterations. ``by_certificate`` is True when the
@@ -29,6 +31,7 @@ class Observed:
     acls: frozenset[Acl] = frozenset()
     users: Mapping[str, int] = field(default_factory=dict)
     by_certificate: bool = False
+    remembered: str | None = None
 
     @property
     def out_of_sync(self) -> dict[str, tuple[int, ...]]:

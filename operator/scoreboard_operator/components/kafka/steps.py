@@ -16,8 +16,8 @@ from scoreboard_operator.components.kafka.topics import Configure, Create, Grow,
 def steps(
     board: Board, snapshot: Snapshot, observed: Any, pending_workloads: frozenset[str]
 ) -> Sequence[Step]:
-    """The writes of this pass; each is safe to repeat. None while the brokers are unknown."""
-    if not isinstance(observed, Observed) or observed.problem is not None:
+    """The writes of this pass; each is safe to repeat. None while the brokers are silent."""
+    if not isinstance(observed, Observed) or observed.problem or observed.remembered:
         return ()
     wanted = pending(board, snapshot, observed)
 

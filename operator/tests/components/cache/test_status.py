@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
+import pytest
 from redis.exceptions import ResponseError
 
 from scoreboard_operator.components.base import Snapshot
 from scoreboard_operator.components.cache import COMPONENT
+from scoreboard_operator.components.cache.client import Wire
 from scoreboard_operator.components.cache.desired import zone_workload
 from scoreboard_operator.components.cache.layout import (
     Node,
@@ -16,7 +19,12 @@ from scoreboard_operator.components.cache.layout import (
     node_of_pod,
     wanted_layout,
 )
-from scoreboard_operator.components.cache.observe import parse_nodes, read_replies
+from scoreboard_operator.components.cache.observe import (
+    _memory,
+    _remembered,
+    parse_nodes,
+    read_replies,
+)
 
 from .lab import make_board
 
@@ -183,3 +191,51 @@ def test_a_zone_with_a_last_copy_waits_and_a_broken_zone_may_go() -> None:
     for pod in (A0, A1):
         broken = with_node(broken, pod, trouble="no pod yet", ready=False, slots=frozenset())
     assert held(broken, "zone-a", *old) is None
+
+
+def test_a_ready_node_that_is_silent_for_a_moment_is_taken_at_its_last_word() -> None:
+    whole_rows = COMPONENT.status(BOARD, Snapshot(), whole()).tables
+    seen = whole()
+    for pod, node in whole().nodes.items():  # all of them: there are no peers to vouch
+        seen = with_node(seen, pod, trouble="does not answer in time")
+        seen = replace(seen, remembered={**seen.remembered, pod: node})
+    said = COMPONENT.status(BOARD, Snapshot(), seen)
+    assert (said.ready, said.reason, said.tables) == (True, "Ready", whole_rows)
+    assert "did not answer" in str(held(seen, "zone-a"))
+
+
+def test_no_last_word_stands_against_peers_that_agree_on_a_failure() -> None:
+    seen = with_node(whole(), B0, trouble="does not answer in time")
+    for pod in (A0, A1, B1, C0, C1):
+        node = seen.nodes[pod]
+        row = replace(node.peers[f"id-{B0}"], flags=frozenset({"master", "fail"}))
+        seen = with_node(seen, pod, peers={**node.peers, row.id: row})
+    seen = replace(seen, remembered={B0: whole().nodes[B0]})
+    said = COMPONENT.status(BOARD, Snapshot(), seen)
+    assert (said.ready, said.reason) == (False, "SlotsUncovered")
+
+
+def test_a_last_word_is_kept_for_two_silent_looks_at_the_same_pod() -> None:
+    _memory.drop(BOARD, B0)
+    well = whole().nodes[B0]
+    silent = replace(well, trouble="does not answer in time")
+    assert _remembered(BOARD, [silent]) == {}  # it never said anything
+    assert _remembered(BOARD, [well]) == {}
+    assert [bool(_remembered(BOARD, [silent])) for _ in range(3)] == [True, True, False]
+    _remembered(BOARD, [well])
+    assert _remembered(BOARD, [replace(silent, ip="198.19.9.9")]) == {}
+    _remembered(BOARD, [well])
+    assert _remembered(BOARD, [replace(silent, ready=False)]) == {}
+    assert _remembered(BOARD, [silent]) == {}  # not ready in between: perhaps a new pod
+
+
+def test_steps_wait_while_somebody_is_taken_at_a_last_word(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connection = Wire(BOARD, None, None, None)
+    module = sys.modules["scoreboard_operator.components.cache.steps"]
+    monkeypatch.setattr(module, "wire", lambda board, snapshot: connection)
+    broken = with_node(whole(), B1, primary_id=None, link_up=False)
+    assert COMPONENT.steps(BOARD, Snapshot(), broken, frozenset())
+    doubted = replace(broken, remembered={C1: whole().nodes[C1]})
+    assert COMPONENT.steps(BOARD, Snapshot(), doubted, frozenset()) == ()

@@ -9,7 +9,7 @@ import pytest
 from boards import board
 
 from scoreboard_operator.components.base import ComponentStatus, Snapshot
-from scoreboard_operator.components.database import COMPONENT, migrations
+from scoreboard_operator.components.database import COMPONENT, migrations, names
 from scoreboard_operator.components.database.observe import Observed, from_records
 from scoreboard_operator.components.database.status import status
 
@@ -139,3 +139,17 @@ def test_lag_is_rounded(running: Running, lag: int, told: int) -> None:
     running.pod("demo-db-0-zone-a-0", leads=True, xlog_location=1000 + lag)
     running.pod("demo-db-0-zone-b-0", xlog_location=1000 + lag)
     assert judged(running).tables["shards"][0]["lagBytes"] == told
+
+
+def test_a_leader_that_misses_one_question_changes_nothing(running: Running) -> None:
+    """Patroni's records tell the same, and they do not depend on the answer of the moment."""
+    silent = Observed(
+        tuple(
+            from_records(running.board, running.snapshot, s) for s in names.shards(running.board)
+        ),
+        NOW,
+    )
+    assert not any(shard.answered for shard in silent.shards)
+    said = status(running.board, running.snapshot, silent)
+    assert said == status(running.board, running.snapshot, running.observed())
+    assert said.ready

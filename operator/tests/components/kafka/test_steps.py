@@ -11,8 +11,9 @@ from scoreboard_operator.components.base import Access, Snapshot
 from scoreboard_operator.components.kafka import COMPONENT, observe, quorum
 from scoreboard_operator.components.kafka.admin import Answer, KafkaUnavailable, Login
 from scoreboard_operator.components.kafka.state import Observed
+from scoreboard_operator.components.memory import Memory
 
-from .model import running, secrets, settled
+from .model import running, secrets, settled, workloads
 
 
 class NoAccess:
@@ -73,6 +74,7 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
 
     monkeypatch.setattr(observe, "_clients", Clients())
     monkeypatch.setattr(observe, "_answers", {})
+    monkeypatch.setattr(observe, "_memory", Memory())
     monkeypatch.setattr(quorum, "active_controller", lambda *_: 1)
     return made
 
@@ -154,3 +156,50 @@ async def test_nobody_is_asked_before_a_pod_is_ready(broker: Broker) -> None:
 async def test_the_controller_is_asked_for_only_while_a_restart_is_due(broker: Broker) -> None:
     assert (await one_pass(running())).controller is None
     assert (await one_pass(running(), {"kafka": {"heap": "256m"}})).controller == 1
+
+
+MORE = {"kafka": {"topics": {"score_updates": {"partitions": 8}}, "heap": "256m"}}
+
+
+async def missed(broker: Broker, seen: Snapshot, spec: dict[str, Any] | None = None) -> Observed:
+    """A pass in which the brokers do not answer (its answer of before does not count)."""
+    broker.down = True
+    observe._answers.clear()
+    return await one_pass(seen, spec)
+
+
+async def test_two_missed_answers_are_passed_over_and_the_third_is_not(broker: Broker) -> None:
+    before = await one_pass(running())
+    rows = COMPONENT.status(board(), running(), before).tables
+    for _ in range(2):
+        observed = await missed(broker, running())
+        said = COMPONENT.status(board(), running(), observed)
+        assert (said.ready, said.reason, said.tables) == (True, "Ready", rows)
+    said = COMPONENT.status(board(), running(), await missed(broker, running()))
+    assert (said.ready, said.reason) == (False, "BrokersUnreachable")
+    assert said.tables == rows
+    broker.down = False
+    assert (await one_pass(running())).remembered is None
+    assert (await missed(broker, running())).remembered == "Kafka: no answer in time"
+
+
+async def test_silence_counts_at_once_when_a_pod_is_not_ready(broker: Broker) -> None:
+    before = COMPONENT.status(board(), running(), await one_pass(running()))
+    for unready in (["zone-b"], ["zone-a", "zone-b", "zone-c"]):
+        seen = running(unready=unready)
+        observed = await missed(broker, seen)
+        assert observed.problem
+        said = COMPONENT.status(board(), seen, observed)
+        assert (said.ready, said.tables) == (False, before.tables)
+
+
+async def test_nobody_acts_on_what_was_said_before(broker: Broker) -> None:
+    await one_pass(running())
+    observed = await missed(broker, running(), MORE)
+    assert observed.remembered
+    assert COMPONENT.status(board(MORE), running(), observed).reason == "TopicsPending"
+    assert broker.written == []
+    assert COMPONENT.hold is not None
+    for item in workloads(board(MORE), running()).values():
+        why = COMPONENT.hold(board(MORE), running(), observed, item)
+        assert "cannot be asked" in str(why)
