@@ -52,7 +52,7 @@ def differences(desired: Any, live: Any, path: str = "", limit: int = 5) -> list
 
 
 def _compare(desired: Any, live: Any, path: str, found: list[str], limit: int) -> None:
-    if len(found) >= limit:
+    if desired == live or len(found) >= limit:
         return
     if isinstance(desired, dict):
         _compare_maps(desired, live, path, found, limit)
@@ -63,8 +63,6 @@ def _compare(desired: Any, live: Any, path: str, found: list[str], limit: int) -
 
 
 def _same(desired: Any, live: Any, path: str) -> bool:
-    if desired == live:
-        return True
     if live is None and not desired:
         # The API server leaves out 0 and the empty string, and false only where absent means
         # false: without allowPrivilegeEscalation, for example, it would be true.
@@ -100,7 +98,9 @@ def _compare_maps(desired: Object, live: Any, path: str, found: list[str], limit
         found.append(path)
         return
     for key, value in desired.items():
-        _compare(value, live.get(key), f"{path}.{key}" if path else key, found, limit)
+        other = live.get(key)
+        if value is not other and value != other:
+            _compare(value, other, f"{path}.{key}" if path else key, found, limit)
 
 
 def _compare_lists(desired: list[Any], live: Any, path: str, found: list[str], limit: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from scoreboard_operator.components.base import Board, Object
 from scoreboard_operator.components.build import pod_ready
@@ -152,9 +153,24 @@ class Observed:
 
     def owner(self, part: int) -> Node | None:
         """The answering primary that serves the largest share of a range, if any."""
-        wanted = self.layout.slots(part)
-        holders = [n for n in self.answering() if n.is_primary and n.slots & wanted]
-        return max(holders, key=lambda node: len(node.slots & wanted), default=None)
+        return self._owners[part]
+
+    @cached_property
+    def _owners(self) -> list[Node | None]:
+        """Owners of all ranges: worked out once, since intersecting slots was half of a pass."""
+        primaries = [node for node in self.answering() if node.is_primary and node.slots]
+        return [self._owner(self.layout.slots(part), primaries) for part in range(self.parts)]
+
+    @property
+    def parts(self) -> int:
+        """Number of ranges."""
+        return len(self.layout.ranges)
+
+    @staticmethod
+    def _owner(wanted: frozenset[int], primaries: list[Node]) -> Node | None:
+        shares = [(len(node.slots & wanted), node) for node in primaries]
+        share, owner = max(shares, key=lambda pair: pair[0], default=(0, None))
+        return owner if share else None
 
     def served(self) -> frozenset[int]:
         """Slots that some answering primary serves."""
