@@ -5,6 +5,7 @@ patroni     Patroni's and PostgreSQL's settings
 migrations  the Jobs that bring each shard to the newest schema
 observe     who leads, who streams, how far behind; rest and roles are how it asks
 rolling     which member may be replaced next
+account     members whose ServiceAccount was replaced under them
 steps       labels, roles, settings, restarts, switchovers
 status      the condition and the shards table
 

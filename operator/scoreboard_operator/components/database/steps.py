@@ -9,7 +9,14 @@ from datetime import timedelta
 from typing import Any
 
 from scoreboard_operator.components.base import Access, Board, Snapshot, Step
-from scoreboard_operator.components.database import migrations, names, patroni, rest, rolling
+from scoreboard_operator.components.database import (
+    account,
+    migrations,
+    names,
+    patroni,
+    rest,
+    rolling,
+)
 from scoreboard_operator.components.database.names import Member
 from scoreboard_operator.components.database.observe import MemberState, Observed, ShardState
 
@@ -30,7 +37,7 @@ def steps(
     """What to do now, harmless things first; at most one disturbance per shard."""
     if not isinstance(observed, Observed):
         return ()
-    chosen: list[Step] = []
+    chosen: list[Step] = [*account.renew_tokens(board, snapshot)]
     for shard in observed.shards:
         chosen += _labels(shard)
         chosen += _roles(board, snapshot, shard)
