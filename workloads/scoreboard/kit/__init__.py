@@ -16,6 +16,7 @@ serve        one service process from start to a drained end
 shard_map    which shard has which bucket (pure)
 shards       one pool per shard primary and replica
 cache        Redis Cluster client
-kafka        producer and consumer
+kafka        access and producer
+kafka_reader what every pod reads of whole topics
 outbox       relay of committed events to Kafka, with a fenced lease
 """

@@ -20,7 +20,8 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from scoreboard.kit.kafka import KafkaUnavailable, PartitionReader, Place, PositionLost, Record
+from scoreboard.kit.kafka import KafkaUnavailable, Place
+from scoreboard.kit.kafka_reader import PartitionReader, PositionLost, Record
 from scoreboard.kit.ranking import Ranking, Row, microseconds
 from scoreboard.kit.settings import SettingsError
 from scoreboard.kit.shards import Shard, Shards

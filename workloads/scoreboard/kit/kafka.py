@@ -1,11 +1,12 @@
-"""Kafka over SASL_SSL: a producer that acknowledges in full, and a reader of whole topics.
+"""Kafka over SASL_SSL: how to reach it, and a producer that says what was acknowledged.
 
-Neither is needed for a service to start. While Kafka is away `Producer.send_all` raises
-KafkaUnavailable, and `PartitionReader` is simply started again by its owner, and reads on.
+It is not needed for a service to start; while Kafka is away `Producer.send_all` says so. The
+reader of whole topics is in `kit.kafka_reader`.
 """
 
 import asyncio
 import contextlib
+from collections import defaultdict
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import aiokafka.errors
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import DefaultPartitioner
 
 from scoreboard.kit import postgres
 from scoreboard.kit.settings import Settings, SettingsError, WatchedFile
@@ -28,15 +30,14 @@ START_SECONDS: Final = 15.0
 ANSWER_SECONDS: Final = 5.0
 SEND_SECONDS: Final = 15.0
 """Longer than aiokafka's own limit (REQUEST_MS), which normally decides."""
+TOPIC_SECONDS: Final = 2.0
+REST_SECONDS: Final = 5.0
+"""How long a partition that did not acknowledge is left alone."""
 STOP_SECONDS: Final = 3.0
 
 
 class KafkaUnavailable(ConnectionError):  # noqa: N818  a state of the world, not a bug
     """Kafka did not acknowledge; what was sent may or may not have arrived."""
-
-
-class PositionLost(RuntimeError):  # noqa: N818
-    """The log no longer holds the wanted offset: state built from it must be built anew."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +48,6 @@ class Message:
     key: bytes
     value: bytes
     headers: Sequence[tuple[str, bytes]] = ()
-
-
-@dataclass(frozen=True)
-class Record:
-    """One record that was read."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes
-    value: bytes
-    headers: Mapping[str, bytes]
 
 
 @dataclass
@@ -111,7 +100,7 @@ class KafkaAccess:
         return options
 
 
-_FAILURES: Final = (
+FAILURES: Final = (
     aiokafka.errors.KafkaError,
     OSError,
     TimeoutError,
@@ -121,13 +110,11 @@ _FAILURES: Final = (
 )
 
 
-_LOST: Final = (
-    aiokafka.errors.OffsetOutOfRangeError,
-    aiokafka.errors.NoOffsetForPartitionError,
-)
-
 Place: TypeAlias = tuple[str, int]
 """Topic and partition."""
+_WHOLE: Final = -1
+"""In the place of a partition: the topic as a whole, which is not there."""
+_PARTITIONER: Final = DefaultPartitioner()
 
 
 async def bounded(work: Coroutine[Any, Any, T], seconds: float) -> T:
@@ -152,7 +139,7 @@ async def bounded(work: Coroutine[Any, Any, T], seconds: float) -> T:
     return task.result()
 
 
-def _forget(task: "asyncio.Task[Any]") -> None:
+def _forget(task: "asyncio.Future[Any]") -> None:
     if not task.cancelled():
         task.exception()  # looked at, so that it is not reported as never retrieved
 
@@ -166,6 +153,8 @@ class Producer:
         self._producer: Any = None
         self._starting = asyncio.Lock()
         self._up: bool | None = None
+        self._rests: dict[Place, float] = {}
+        self._stopping: set[asyncio.Task[None]] = set()
 
     def state(self) -> str:
         """Return up, down, or unknown before the first use."""
@@ -178,27 +167,85 @@ class Producer:
         """Send what is pending and disconnect."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            await _stop(producer)
+            await stop(producer)
+        await asyncio.gather(*self._stopping)
 
-    async def send_all(self, messages: Sequence[Message]) -> None:
-        """Send messages in order and return when every one is acknowledged by all in-sync replicas.
+    async def send_all(
+        self, messages: Sequence[Message], seconds: float = SEND_SECONDS
+    ) -> list[bool]:
+        """Send messages and return, for each, whether all in-sync replicas acknowledged it.
 
-        Raises KafkaUnavailable when any is not within about 10 s; some may have arrived, so the
-        caller sends all of them again later.
+        Records of one partition keep their order: after one that failed, none counts. A partition
+        that fails is left alone for a moment, so that it holds up the others once and not always.
+        Raises KafkaUnavailable when there is no connection. What is not acknowledged may have
+        arrived all the same; the caller sends it again.
         """
-        producer = None
         try:
             producer = await self._connected()
-            await bounded(_send(producer, messages), SEND_SECONDS)
-        except _FAILURES as error:
+        except FAILURES as error:
             self._up = False
-            # An idempotent producer that lost its sequence never recovers; a new one does.
-            if self._producer is producer:
-                self._producer = None
-            if producer is not None:
-                await _stop(producer)
             raise KafkaUnavailable(repr(error)) from error
-        self._up = True
+        acknowledged = [False] * len(messages)
+        lanes = await self._lanes(producer, messages, seconds)
+        sending = {
+            asyncio.ensure_future(_send(producer, messages, place[1], numbers, acknowledged)): place
+            for place, numbers in lanes.items()
+        }
+        if sending:
+            await self._finish(producer, sending, seconds)
+        self._up = any(acknowledged) or not messages
+        return list(acknowledged)  # as of now, whatever a task that was left behind still marks
+
+    async def _lanes(
+        self, producer: Any, messages: Sequence[Message], seconds: float
+    ) -> dict[Place, list[int]]:
+        """Return the numbers of the messages of each partition that is not left alone."""
+        now = asyncio.get_running_loop().time()
+        partitions: dict[str, list[int]] = {}
+        for topic in {message.topic for message in messages}:
+            if self._rests.get((topic, _WHOLE), 0) > now:
+                continue
+            try:
+                known = await bounded(producer.partitions_for(topic), min(seconds, TOPIC_SECONDS))
+                partitions[topic] = sorted(known)
+            except FAILURES as error:
+                self._rest((topic, _WHOLE), error)
+        lanes: dict[Place, list[int]] = defaultdict(list)
+        for number, message in enumerate(messages):
+            numbers = partitions.get(message.topic)
+            if numbers:
+                place = (message.topic, _PARTITIONER(message.key, numbers, numbers))
+                if self._rests.get(place, 0) <= now:
+                    lanes[place].append(number)
+        return lanes
+
+    async def _finish(
+        self, producer: Any, sending: "Mapping[asyncio.Task[None], Place]", seconds: float
+    ) -> None:
+        """Wait for the partitions' tasks and leave those alone that failed."""
+        try:
+            await asyncio.wait(sending, timeout=seconds)
+        finally:
+            for task in sending:
+                task.cancel()
+        failed = False
+        for task, place in sending.items():
+            error = task.exception() if task.done() and not task.cancelled() else None
+            if error is not None or not task.done():
+                self._rest(place, error or TimeoutError(f"no answer within {seconds:.1f} s"))
+                failed = True
+        if failed and self._producer is producer:
+            # An idempotent producer that lost a partition's sequence never recovers; a new one
+            # does. Stopping sends what other callers wait for, so nobody waits for it here.
+            self._producer = None
+            stopping = asyncio.ensure_future(stop(producer))
+            self._stopping.add(stopping)
+            stopping.add_done_callback(self._stopping.discard)
+
+    def _rest(self, place: Place, error: BaseException) -> None:
+        topic, partition = place
+        log.warning("not acknowledged", topic=topic, partition=partition, error=repr(error))
+        self._rests[place] = asyncio.get_running_loop().time() + REST_SECONDS
 
     async def _connected(self) -> Any:
         async with self._starting:
@@ -213,178 +260,45 @@ class Producer:
                 try:
                     await bounded(producer.start(), START_SECONDS)
                 except BaseException:
-                    await _stop(producer)
+                    await stop(producer)
                     raise
                 self._producer = producer
             return self._producer
 
 
-async def _send(producer: Any, messages: Sequence[Message]) -> None:
-    pending = [
-        await producer.send(
-            message.topic, key=message.key, value=message.value, headers=list(message.headers)
-        )
-        for message in messages
-    ]
-    results = await asyncio.gather(*pending, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-
-
-class PartitionReader:
-    """Reads every partition of some topics without a consumer group, from their ends on.
-
-    Its positions outlive a connection, so a restart misses nothing that the log still holds.
-
-    Every pod reads everything, so there is nothing to rebalance and nothing to commit. Partitions
-    that are added while it runs are read from their beginning.
-    """
-
-    def __init__(self, access: KafkaAccess, topics: Sequence[str], client_id: str) -> None:
-        self._access = access
-        self._topics = tuple(topics)
-        self._client_id = client_id
-        self._consumer: Any = None
-        self._positions: dict[Place, int] = {}
-
-    @property
-    def positions(self) -> Mapping[Place, int]:
-        """The offset of the next record of each (topic, partition)."""
-        return self._positions
-
-    async def start(self) -> dict[Place, int]:
-        """Connect and return the end offset of every partition.
-
-        The first time, and after `forget`, reading begins at the ends; later, where it was.
-        Raises KafkaUnavailable when Kafka or one of the topics is not there, PositionLost when
-        the log ends before where it was.
-        """
-        await self.close()
-        try:
-            consumer = AIOKafkaConsumer(
-                enable_auto_commit=False,
-                auto_offset_reset="none",
-                group_id=None,
-                fetch_max_wait_ms=500,
-                max_partition_fetch_bytes=1_048_576,
-                **self._access.options(self._client_id),
+async def _send(
+    producer: Any,
+    messages: Sequence[Message],
+    partition: int,
+    numbers: Sequence[int],
+    acknowledged: list[bool],
+) -> None:
+    """Send the numbered messages to one partition; mark those before the first that fails."""
+    pending: list[asyncio.Future[Any]] = []
+    failure: Exception | None = None
+    try:
+        for number in numbers:
+            message = messages[number]
+            answer = await producer.send(
+                message.topic,
+                key=message.key,
+                value=message.value,
+                partition=partition,
+                headers=list(message.headers),
             )
-            self._consumer = consumer
-            await bounded(consumer.start(), START_SECONDS)
-            places = await self._places()
-            consumer.assign([TopicPartition(*place) for place in places])
-            ends = await self.ends(places)
-            positions = positions_in(ends, self._positions)
-            for place, offset in positions.items():
-                consumer.seek(TopicPartition(*place), offset)
-        except PositionLost:
-            await self.close()
-            raise
-        except _FAILURES as error:
-            await self.close()
-            raise KafkaUnavailable(repr(error)) from error
-        self._positions = positions
-        return ends
-
-    def forget(self) -> None:
-        """Begin at the ends at the next start, whatever was read before."""
-        self._positions = {}
-
-    async def ends(self, places: Sequence[Place] | None = None) -> dict[Place, int]:
-        """Return the end offset of each partition as Kafka has it now.
-
-        Raises KafkaUnavailable; useful as a sign of life, since reading alone waits silently.
-        """
-        wanted = list(self._positions) if places is None else places
-        try:
-            asked = [TopicPartition(*place) for place in wanted]
-            found = await bounded(self._consumer.end_offsets(asked), ANSWER_SECONDS)
-        except _FAILURES as error:
-            raise KafkaUnavailable(repr(error)) from error
-        return {(key.topic, key.partition): offset for key, offset in found.items()}
-
-    async def read(self, timeout: float = 0.5, limit: int = 2_000) -> list[Record]:
-        """Return up to `limit` records, waiting at most `timeout` seconds for the first.
-
-        Order is kept within a partition. Raises PositionLost when the log was cut before our
-        position, KafkaUnavailable on other failures.
-        """
-        try:
-            waiting = self._consumer.getmany(timeout_ms=int(timeout * 1000), max_records=limit)
-            found = await bounded(waiting, timeout + ANSWER_SECONDS)
-        except _LOST as error:
-            raise PositionLost(repr(error)) from error
-        except _FAILURES as error:
-            raise KafkaUnavailable(repr(error)) from error
-        records: list[Record] = []
-        for key, batch in found.items():
-            records.extend(
-                Record(
-                    key.topic,
-                    key.partition,
-                    item.offset,
-                    item.key or b"",
-                    item.value or b"",
-                    dict(item.headers),
-                )
-                for item in batch
-            )
-            if batch:
-                self._positions[key.topic, key.partition] = batch[-1].offset + 1
-        return records
-
-    async def follow_partitions(self) -> None:
-        """Start reading partitions that were added since; call it every few seconds.
-
-        Raises KafkaUnavailable.
-        """
-        try:
-            added = sorted(set(await self._places()) - set(self._positions))
-            if not added:
-                return
-            self._positions |= dict.fromkeys(added, 0)
-            self._consumer.assign([TopicPartition(*place) for place in self._positions])
-            for place, offset in self._positions.items():
-                self._consumer.seek(TopicPartition(*place), offset)
-        except _FAILURES as error:
-            raise KafkaUnavailable(repr(error)) from error
-        log.info("reading added partitions", partitions=added)
-
-    async def close(self) -> None:
-        """Disconnect."""
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            await _stop(consumer)
-
-    async def _places(self) -> list[Place]:
-        # Asked of the cluster: the public partitions_for_topic() only knows what is assigned.
-        asking = self._consumer._client.fetch_all_metadata()
-        metadata = await bounded(asking, ANSWER_SECONDS)
-        found: list[Place] = []
-        for topic in self._topics:
-            partitions = metadata.partitions_for_topic(topic)
-            if not partitions:
-                raise KafkaUnavailable(f"topic {topic} has no partitions yet")
-            found.extend((topic, partition) for partition in sorted(partitions))
-        return found
+            answer.add_done_callback(_forget)
+            pending.append(answer)
+    except Exception as error:
+        failure = error
+    for number, answer in zip(numbers, pending, strict=False):
+        # Shielded: cancelling us must not mark what was sent as given up.
+        await asyncio.shield(answer)
+        acknowledged[number] = True
+    if failure is not None:
+        raise failure
 
 
-def positions_in(ends: Mapping[Place, int], known: Mapping[Place, int]) -> dict[Place, int]:
-    """Return where to read on: at the known positions, else at the ends (pure).
-
-    Partitions that came meanwhile are read from their beginning. Raises PositionLost when a
-    known position is beyond an end: that log is not the one that was read.
-    """
-    if not known:
-        return dict(ends)
-    for place, end in ends.items():
-        if known.get(place, 0) > end:
-            raise PositionLost(f"{place} ends at {end}, before {known[place]}")
-    return {place: known.get(place, 0) for place in ends}
-
-
-async def _stop(client: Any) -> None:
+async def stop(client: Any) -> None:
     """Stop a producer or consumer, whatever state it is in, within bounded time."""
-    with contextlib.suppress(*_FAILURES, asyncio.InvalidStateError):
+    with contextlib.suppress(*FAILURES, asyncio.InvalidStateError):
         await bounded(client.stop(), STOP_SECONDS)

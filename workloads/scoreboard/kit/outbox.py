@@ -2,7 +2,9 @@
 
 A writer inserts its events beside its rows (`insert`), commits, and calls `OutboxRelay.wake`. Per
 shard one relay at a time, the holder of a fenced lease, publishes in order of id and deletes what
-Kafka acknowledged. Delivery is at least once and in order per key:
+Kafka acknowledged. What it did not acknowledge stays, with the later rows of the same keys, and
+the relay goes on past them: one bad partition or topic holds up nothing else. Delivery is at least
+once and in order per key:
 
 * ids of one key grow in commit order, because its writers serialise on the row they change;
 * a relay that is killed, or loses its lease while publishing, leaves rows that its successor
@@ -17,7 +19,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import asyncpg
@@ -37,6 +39,8 @@ SWEEP_SECONDS: Final = 1.0
 STANDBY_SECONDS: Final = 2.0
 BATCH: Final = 500
 STATEMENT_SECONDS: Final = 5.0
+PUBLISH_SECONDS: Final = 3.0
+"""How long one partition that does not answer may hold up what is published beside it."""
 
 _TAKE: Final = """
 INSERT INTO outbox_lease AS l (name, holder, fence, expires_at)
@@ -52,7 +56,9 @@ _RELEASE: Final = (
     "UPDATE outbox_lease SET expires_at = clock_timestamp() - interval '1 second'"
     " WHERE name = $1 AND holder = $2 AND fence = $3"
 )
-_PENDING: Final = "SELECT id, topic, key, payload, headers FROM outbox ORDER BY id LIMIT $1"
+_PENDING: Final = (
+    "SELECT id, topic, key, payload, headers FROM outbox WHERE id > $1 ORDER BY id LIMIT $2"
+)
 # Losing a delete in a crash only publishes again, so it need not wait for the standby.
 _DELETE: Final = """
 DELETE FROM outbox WHERE id = ANY($1::bigint[])
@@ -103,6 +109,10 @@ class _ShardRelay:
         self._name = name
         self._wake = asyncio.Event()
         self._lease_until = float("-inf")
+        self._after = 0
+        """Rows up to this id were tried in this round; beyond 0 only when some of them stayed."""
+        self._kept: set[tuple[str, str]] = set()
+        """Topic and key of the rows that stayed in this round; later rows of theirs stay too."""
         self.published = 0
 
     @property
@@ -163,29 +173,51 @@ class _ShardRelay:
                     )
 
     async def _drain(self, connection: Any, fence: int) -> None:
-        """Publish and delete until the outbox is empty or the lease is due."""
+        """Publish and delete until every row was tried or the lease is due.
+
+        A page of which nothing could be published ends the call; the next one goes on behind it.
+        """
         while self.holding:
             self._wake.clear()  # before the read: a wake during it must not be lost
-            rows = await connection.fetch(_PENDING, BATCH, timeout=STATEMENT_SECONDS)
-            if not rows:
-                return
+            rows = await connection.fetch(_PENDING, self._after, BATCH, timeout=STATEMENT_SECONDS)
             try:
-                await self._producer.send_all([message_of(row) for row in rows])
+                done = await self._publish(rows)
             except KafkaUnavailable as error:
                 log.warning("events wait for Kafka", shard=self._index, error=str(error))
                 await asyncio.sleep(0.5)
                 return
-            await connection.execute(
-                _DELETE,
-                [row["id"] for row in rows],
-                self._name,
-                self._holder,
-                fence,
-                timeout=STATEMENT_SECONDS,
-            )
-            self.published += len(rows)
-            if len(rows) < BATCH:
+            last = len(rows) < BATCH
+            if last or not self._kept:
+                self._after = 0
+                self._kept.clear()
+            else:
+                self._after = rows[-1]["id"]
+            if done:
+                await connection.execute(
+                    _DELETE, done, self._name, self._holder, fence, timeout=STATEMENT_SECONDS
+                )
+                self.published += len(done)
+            if last or not done:
                 return
+
+    async def _publish(self, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Send rows and return the ids of those that are done with; remember whose stayed."""
+        sent = [row for row in rows if (row["topic"], row["key"]) not in self._kept]
+        if not sent:
+            return []
+        # No longer than the lease: the rows are deleted under it.
+        seconds = min(PUBLISH_SECONDS, self._lease_until - time.monotonic())
+        acknowledged = await self._producer.send_all([message_of(row) for row in sent], seconds)
+        done: list[int] = []
+        for row, arrived in zip(sent, acknowledged, strict=True):
+            place = (row["topic"], row["key"])
+            if not arrived:
+                self._kept.add(place)
+            if place not in self._kept:
+                done.append(row["id"])
+        if len(done) < len(sent):
+            log.warning("events stay", shard=self._index, rows=len(sent) - len(done))
+        return done
 
 
 class OutboxRelay:

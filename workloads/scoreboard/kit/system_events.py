@@ -48,7 +48,8 @@ async def announce_start(producer: Producer, settings: Settings) -> None:
     message = started(settings)
     while True:
         try:
-            await producer.send_all([message])
+            if not all(await producer.send_all([message])):
+                raise KafkaUnavailable("not acknowledged")
         except KafkaUnavailable as error:
             log.debug("start not announced yet", error=str(error))
             await asyncio.sleep(RETRY_SECONDS)

@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket
 
 from scoreboard.kit import authn
 from scoreboard.kit.health import Health
-from scoreboard.kit.kafka import Record
+from scoreboard.kit.kafka_reader import Record
 from scoreboard.kit.problems import PEER_ERRORS, Problem
 from scoreboard.kit.sessions import SessionGate
 from scoreboard.kit.tokens import Claims, TokenVerifier

@@ -11,7 +11,8 @@ from scoreboard.kit.authn import Authenticator
 from scoreboard.kit.board import SCORE_UPDATES, USER_ACTIONS, Board
 from scoreboard.kit.cache import Cache
 from scoreboard.kit.health import Health
-from scoreboard.kit.kafka import KafkaAccess, PartitionReader, Producer
+from scoreboard.kit.kafka import KafkaAccess, Producer
+from scoreboard.kit.kafka_reader import PartitionReader
 from scoreboard.kit.outbox import OutboxRelay
 from scoreboard.kit.sessions import SessionGate, row_check
 from scoreboard.kit.settings import Settings

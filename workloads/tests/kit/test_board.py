@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from scoreboard.kit import board as board_module
 from scoreboard.kit.board import SCORE_UPDATES, USER_ACTIONS, Board, apply_record
-from scoreboard.kit.kafka import KafkaUnavailable, PositionLost, Record, bounded, positions_in
+from scoreboard.kit.kafka import KafkaUnavailable, bounded
+from scoreboard.kit.kafka_reader import PositionLost, Record, positions_in
 from scoreboard.kit.ranking import Ranking
 from scoreboard.kit.shards import ShardUnavailable
 

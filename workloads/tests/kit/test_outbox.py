@@ -18,8 +18,8 @@ class FakeDatabase:
         self.deleted: list[int] = []
         self.deleted_with_fence: list[int] = []
 
-    async def fetch(self, _: str, limit: int, timeout: float) -> list[dict[str, Any]]:
-        return self.rows[:limit]
+    async def fetch(self, _: str, after: int, limit: int, timeout: float) -> list[dict[str, Any]]:
+        return [row for row in self.rows if row["id"] > after][:limit]
 
     async def execute(self, statement: str, *arguments: Any, timeout: float) -> None:
         assert statement.lstrip().startswith("DELETE")
@@ -34,12 +34,15 @@ class FakeProducer:
     def __init__(self, failures: int = 0) -> None:
         self.failures = failures
         self.sent: list[Message] = []
+        self.bad: set[bytes] = set()
+        """Keys of a partition that does not acknowledge."""
 
-    async def send_all(self, messages: list[Message]) -> None:
+    async def send_all(self, messages: list[Message], seconds: float) -> list[bool]:
         if self.failures:
             self.failures -= 1
             raise KafkaUnavailable("away")
-        self.sent += messages
+        self.sent += [message for message in messages if message.key not in self.bad]
+        return [message.key not in self.bad for message in messages]
 
 
 def relay(producer: FakeProducer) -> outbox._ShardRelay:
@@ -80,6 +83,41 @@ async def test_nothing_is_deleted_without_an_acknowledgement(
     assert database.rows
     await made._drain(database, 7)
     assert not database.rows
+
+
+async def test_what_stays_holds_up_nothing_else_and_goes_out_later_in_order() -> None:
+    database, producer = FakeDatabase(), FakeProducer()
+    producer.bad = {b"user-1"}
+    database.rows = [event(n) for n in range(1, 1200)]
+    made = relay(producer)
+    await made._drain(database, 7)
+    assert [int(message.value) for message in producer.sent] == list(range(2, 1200, 2))
+    assert [row["id"] for row in database.rows] == list(range(1, 1200, 2))
+    producer.bad, producer.sent = set(), []
+    await made._drain(database, 7)
+    assert [int(message.value) for message in producer.sent] == list(range(1, 1200, 2))
+    assert not database.rows
+
+
+async def test_a_page_that_stays_as_a_whole_is_gone_past() -> None:
+    database, producer = FakeDatabase(), FakeProducer()
+    producer.bad = {b"user-1"}
+    database.rows = [{**event(n), "key": "user-1"} for n in range(1, 601)] + [event(700)]
+    made = relay(producer)
+    await made._drain(database, 7)
+    await made._drain(database, 7)
+    assert [int(message.value) for message in producer.sent] == [700]
+
+
+async def test_a_record_after_one_that_stayed_is_kept_although_it_arrived() -> None:
+    class Gap(FakeProducer):
+        async def send_all(self, messages: list[Message], seconds: float) -> list[bool]:
+            return [number != 1 for number in range(len(messages))]
+
+    database = FakeDatabase()
+    database.rows = [{**event(n), "key": "user"} for n in (1, 2, 3)]
+    await relay(Gap())._drain(database, 7)
+    assert [row["id"] for row in database.rows] == [2, 3]
 
 
 async def test_an_old_fence_deletes_nothing() -> None:
