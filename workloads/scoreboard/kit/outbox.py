@@ -1,10 +1,10 @@
 """The outbox: events leave in the transaction that caused them and reach Kafka afterwards.
 
 A writer inserts its events beside its rows (`insert`), commits, and calls `OutboxRelay.wake`. Per
-shard one relay at a time, the holder of a fenced lease, publishes in order of id and deletes what
-Kafka acknowledged. What it did not acknowledge stays, with the later rows of the same keys, and
-the relay goes on past them: one bad partition or topic holds up nothing else. Delivery is at least
-once and in order per key:
+shard and service one relay at a time, the holder of a fenced lease, publishes the service's own
+topics in order of id and deletes what Kafka acknowledged. What it did not acknowledge stays, with
+the later rows of the same keys, and the relay goes on past them: one bad partition or topic holds
+up nothing else. Delivery is at least once and in order per key:
 
 * ids of one key grow in commit order, because its writers serialise on the row they change;
 * a relay that is killed, or loses its lease while publishing, leaves rows that its successor
@@ -30,7 +30,6 @@ from scoreboard.kit.shards import Shard, Shards
 
 log = structlog.get_logger("scoreboard.outbox")
 
-CHANNEL: Final = "outbox"
 LEASE_SECONDS: Final = 8.0
 MARGIN_SECONDS: Final = 2.0
 """The lease is not used in its last two seconds: clocks and networks are not exact."""
@@ -57,7 +56,8 @@ _RELEASE: Final = (
     " WHERE name = $1 AND holder = $2 AND fence = $3"
 )
 _PENDING: Final = (
-    "SELECT id, topic, key, payload, headers FROM outbox WHERE id > $1 ORDER BY id LIMIT $2"
+    "SELECT id, topic, key, payload, headers FROM outbox"
+    " WHERE topic = ANY($1::text[]) AND id > $2 ORDER BY id LIMIT $3"
 )
 # Losing a delete in a crash only publishes again, so it need not wait for the standby.
 _DELETE: Final = """
@@ -65,7 +65,7 @@ DELETE FROM outbox WHERE id = ANY($1::bigint[])
 AND EXISTS (SELECT 1 FROM outbox_lease WHERE name = $2 AND holder = $3 AND fence = $4)
 AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
 """
-_WAKE: Final = f"BEGIN; SET LOCAL synchronous_commit TO off; NOTIFY {CHANNEL}; COMMIT"
+_WAKE: Final = "BEGIN; SET LOCAL synchronous_commit TO off; NOTIFY {}; COMMIT"
 _INSERT: Final = (
     "INSERT INTO outbox (bucket, topic, key, payload, headers, created_at)"
     " VALUES ($1, $2, $3, $4, $5::jsonb, clock_timestamp())"
@@ -85,6 +85,11 @@ async def insert(
     await connection.execute(_INSERT, bucket, topic, key, payload, json.dumps(dict(headers)))
 
 
+def channel(name: str) -> str:
+    """Return the NOTIFY channel of a service's relays (pure); an identifier as the name is."""
+    return f"outbox_{name}"
+
+
 def message_of(row: Mapping[str, Any]) -> Message:
     """Return the Kafka message of an outbox row (pure)."""
     headers = row["headers"]
@@ -101,12 +106,21 @@ def message_of(row: Mapping[str, Any]) -> Message:
 class _ShardRelay:
     """Publishes one shard's outbox while it holds the lease."""
 
-    def __init__(self, shards: Shards, index: int, producer: Producer, holder: str, name: str):
+    def __init__(
+        self,
+        shards: Shards,
+        index: int,
+        producer: Producer,
+        holder: str,
+        name: str,
+        topics: Sequence[str],
+    ) -> None:
         self._shards = shards
         self._index = index
         self._producer = producer
         self._holder = holder
         self._name = name
+        self._topics = list(topics)
         self._wake = asyncio.Event()
         self._lease_until = float("-inf")
         self._after = 0
@@ -154,7 +168,7 @@ class _ShardRelay:
                     await asyncio.sleep(STANDBY_SECONDS)
                     continue
                 if not listening:
-                    await connection.add_listener(CHANNEL, lambda *_: self._wake.set())
+                    await connection.add_listener(channel(self._name), lambda *_: self._wake.set())
                     listening = True
                 self._lease_until = asked + LEASE_SECONDS - MARGIN_SECONDS
                 renew_at = asked + LEASE_SECONDS / 3
@@ -179,7 +193,9 @@ class _ShardRelay:
         """
         while self.holding:
             self._wake.clear()  # before the read: a wake during it must not be lost
-            rows = await connection.fetch(_PENDING, self._after, BATCH, timeout=STATEMENT_SECONDS)
+            rows = await connection.fetch(
+                _PENDING, self._topics, self._after, BATCH, timeout=STATEMENT_SECONDS
+            )
             try:
                 done = await self._publish(rows)
             except KafkaUnavailable as error:
@@ -221,15 +237,19 @@ class _ShardRelay:
 
 
 class OutboxRelay:
-    """The relays of every shard in this process."""
+    """The relays of every shard in this process.
+
+    `name` is the service's: its replicas share a lease, and publish `topics` and no others.
+    """
 
     def __init__(
-        self, shards: Shards, producer: Producer, holder: str, name: str = "relay"
+        self, shards: Shards, producer: Producer, *, holder: str, name: str, topics: Sequence[str]
     ) -> None:
         self._shards = shards
         self._producer = producer
         self._holder = holder
         self._name = name
+        self._topics = tuple(topics)
         self._relays: dict[int, tuple[_ShardRelay, asyncio.Task[None]]] = {}
         self._notifying: dict[int, bool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -267,13 +287,14 @@ class OutboxRelay:
             task.add_done_callback(self._tasks.discard)
 
     async def _notify(self, index: int) -> None:
+        wake = _WAKE.format(channel(self._name))
         try:
             while True:
                 self._notifying[index] = False
                 shard = self._shards.at(index)
                 if shard is None:
                     return
-                await shard.run(lambda connection: connection.execute(_WAKE), deadline=1.0)
+                await shard.run(lambda connection: connection.execute(wake), deadline=1.0)
                 if not self._notifying[index]:
                     return
         except (OSError, asyncpg.PostgresError) as error:
@@ -291,7 +312,12 @@ class OutboxRelay:
                 if known is not None and not known[1].cancelled() and known[1].exception():
                     log.error("relay failed", shard=shard.index, exc_info=known[1].exception())
                 relay = _ShardRelay(
-                    self._shards, shard.index, self._producer, self._holder, self._name
+                    self._shards,
+                    shard.index,
+                    self._producer,
+                    self._holder,
+                    self._name,
+                    self._topics,
                 )
                 self._relays[shard.index] = (relay, asyncio.ensure_future(relay.run()))
             await asyncio.sleep(5.0)

@@ -55,7 +55,9 @@ async def resources(settings: Settings, health: Health) -> AsyncIterator[ScoreRe
     cache = Cache.from_settings(settings)
     access = KafkaAccess.from_settings(settings)
     producer = Producer(access, settings.pod)
-    relay = OutboxRelay(shards, producer, holder=settings.pod)
+    relay = OutboxRelay(
+        shards, producer, holder=settings.pod, name=settings.service, topics=[SCORE_UPDATES]
+    )
     reader = PartitionReader(access, [SCORE_UPDATES, USER_ACTIONS], settings.pod)
     board = Board(shards, reader)
     service = ScoreService(shards, cache, board, rules.get, relay.wake)

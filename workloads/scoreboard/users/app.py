@@ -18,7 +18,7 @@ from scoreboard.kit.outbox import OutboxRelay
 from scoreboard.kit.sessions import SessionGate, row_check
 from scoreboard.kit.settings import Settings, WatchedFile
 from scoreboard.kit.shards import Shards
-from scoreboard.users import upkeep
+from scoreboard.users import events, upkeep
 from scoreboard.users.claims import Claims
 from scoreboard.users.endpoints import router
 from scoreboard.users.passwords import Passwords
@@ -61,7 +61,9 @@ async def resources(settings: Settings, health: Health) -> AsyncIterator[UserRes
     shards = Shards.from_settings(settings, pool_size=int(settings.number("DB_POOL_SIZE", 4)))
     cache = Cache.from_settings(settings)
     producer = Producer(KafkaAccess.from_settings(settings), settings.pod)
-    relay = OutboxRelay(shards, producer, holder=settings.pod)
+    relay = OutboxRelay(
+        shards, producer, holder=settings.pod, name=settings.service, topics=[events.TOPIC]
+    )
     passwords = Passwords(int(settings.number("PASSWORD_WORKERS", 0)) or None)
     gate = SessionGate(cache, row_check(shards))
     claims = Claims(shards)

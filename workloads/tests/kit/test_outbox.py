@@ -18,8 +18,11 @@ class FakeDatabase:
         self.deleted: list[int] = []
         self.deleted_with_fence: list[int] = []
 
-    async def fetch(self, _: str, after: int, limit: int, timeout: float) -> list[dict[str, Any]]:
-        return [row for row in self.rows if row["id"] > after][:limit]
+    async def fetch(
+        self, _: str, topics: list[str], after: int, limit: int, timeout: float
+    ) -> list[dict[str, Any]]:
+        found = [row for row in self.rows if row["topic"] in topics and row["id"] > after]
+        return found[:limit]
 
     async def execute(self, statement: str, *arguments: Any, timeout: float) -> None:
         assert statement.lstrip().startswith("DELETE")
@@ -46,7 +49,7 @@ class FakeProducer:
 
 
 def relay(producer: FakeProducer) -> outbox._ShardRelay:
-    made = outbox._ShardRelay(None, 0, producer, "pod", "relay")  # type: ignore[arg-type]
+    made = outbox._ShardRelay(None, 0, producer, "pod", "score", ["score_updates"])  # type: ignore[arg-type]
     made._lease_until = float("inf")
     return made
 
@@ -118,6 +121,14 @@ async def test_a_record_after_one_that_stayed_is_kept_although_it_arrived() -> N
     database.rows = [{**event(n), "key": "user"} for n in (1, 2, 3)]
     await relay(Gap())._drain(database, 7)
     assert [row["id"] for row in database.rows] == [2, 3]
+
+
+async def test_another_service_s_events_are_left_to_it() -> None:
+    database, producer = FakeDatabase(), FakeProducer()
+    database.rows = [event(1), {**event(2), "topic": "user_actions"}, event(3)]
+    await relay(producer)._drain(database, 7)
+    assert [int(message.value) for message in producer.sent] == [1, 3]
+    assert [row["id"] for row in database.rows] == [2]
 
 
 async def test_an_old_fence_deletes_nothing() -> None:

@@ -57,7 +57,7 @@ ALLOWED = {
             " (user_id, bucket, score_change, action_type, resulting_score, version)"
             f" values ('{USER}', 1, 5, 'default', 5, 1)"
         ),
-        "insert into outbox (bucket, topic, key, payload) values (1, 't', 'k', 'p')",
+        "insert into outbox (bucket, topic, key, payload) values (1, 'score_updates', 'k', 'p')",
         "insert into outbox_lease values ('relay', 'me', 1, now())",
         f"insert into idempotency_keys (user_id, key, payload_hash) values ('{USER}', 'k', 'h')",
         f"insert into rate_limits values ('{USER}', 1, '{{}}')",
@@ -70,7 +70,7 @@ ALLOWED = {
             "insert into identity_claims (kind, value, bucket, user_id)"
             f" values ('username', 'ann', 1, '{USER}')"
         ),
-        "insert into outbox (bucket, topic, key, payload) values (1, 't', 'k', 'p')",
+        "insert into outbox (bucket, topic, key, payload) values (1, 'user_actions', 'k', 'p')",
         "delete from users",
     ],
     "notification_service": [
@@ -92,8 +92,18 @@ REFUSED = {
         "delete from score_history",
         "select * from identity_claims",
         "create table mine (a int)",
+        "delete from scores",
+        "delete from rate_limits",
+        "update idempotency_keys set status = 500",
+        "update outbox set topic = 'user_actions'",
+        "insert into outbox (bucket, topic, key, payload) values (1, 'user_actions', 'k', 'p')",
     ],
-    "user_service": ["update scores set current_score = 9", "select * from rate_limits"],
+    "user_service": [
+        "insert into outbox (bucket, topic, key, payload) values (1, 'score_updates', 'k', 'p')",
+        "update outbox set topic = 'score_updates'",
+        "update scores set current_score = 9",
+        "select * from rate_limits",
+    ],
     "notification_service": ["select email from users", "update scores set current_score = 9"],
     "analytics": [
         "select password_hash from users",
@@ -128,6 +138,26 @@ def test_scores_start_at_zero_for_the_user_service(shard: psycopg.Connection) ->
             f"insert into scores (user_id, bucket, current_score)"
             f" values ('{USER}', bucket_of('{USER}'), 100)"
         )
+
+
+def test_a_service_sees_its_own_events_only(shard: psycopg.Connection) -> None:
+    for topic in ("score_updates", "user_actions"):
+        shard.execute(
+            f"insert into outbox (bucket, topic, key, payload) values (1, '{topic}', 'k', 'p')"
+        )
+    for role, topics in {
+        "score_service": ["score_updates"],
+        "user_service": ["user_actions"],
+        "scoreboard_operator": ["score_updates", "user_actions"],
+    }.items():
+        shard.execute(f"set role {role}")
+        found = shard.execute("select topic from outbox order by topic").fetchall()
+        assert [topic for (topic,) in found] == topics
+        shard.execute("reset role")
+    shard.execute("set role user_service")
+    shard.execute("delete from outbox")
+    shard.execute("reset role")
+    assert shard.execute("select topic from outbox").fetchall() == [("score_updates",)]
 
 
 def test_a_role_without_a_policy_sees_no_row(shard: psycopg.Connection) -> None:

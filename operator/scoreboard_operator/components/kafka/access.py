@@ -46,9 +46,9 @@ _READS = {
     "notification": TOPICS,
 }
 _WRITES = {
-    # One relay per shard empties the outbox, and it may run in either service.
-    "score": TOPICS,
-    "user": TOPICS,
+    # Each service's relay publishes its own events only, so neither can forge the other's.
+    "score": ("score_updates", "system_events"),
+    "user": ("user_actions", "system_events"),
     "notification": ("system_events",),
 }
 

@@ -149,17 +149,18 @@ GRANTS = """
 grant execute on function bucket_of(uuid) to
     score_service, user_service, notification_service, analytics, scoreboard_operator;
 
-grant select (id, bucket, username, display_name, status) on users to score_service;
-grant select, insert, update, delete on scores, idempotency_keys, rate_limits, outbox, outbox_lease
-    to score_service;
+grant select (id, bucket, username, display_name, status, version) on users to score_service;
+grant select, insert, update on scores, rate_limits, outbox_lease to score_service;
+grant select, insert, delete on idempotency_keys, outbox to score_service;
 grant select, insert on score_history to score_service;
 grant select (id, user_id, revoked_at, expires_at) on sessions to score_service;
 
-grant select, insert, update, delete on users, identity_claims, sessions, outbox, outbox_lease
-    to user_service;
+grant select, insert, update, delete on users, identity_claims, sessions to user_service;
+grant select, insert, delete on outbox to user_service;
+grant select, insert, update on outbox_lease to user_service;
 grant select, insert on scores to user_service;
 
-grant select (id, username, display_name) on users to notification_service;
+grant select (id, username, display_name, version) on users to notification_service;
 grant select on scores to notification_service;
 grant select (id, user_id, revoked_at, expires_at) on sessions to notification_service;
 
@@ -177,6 +178,7 @@ POLICIES = """
 alter table users enable row level security;
 alter table sessions enable row level security;
 alter table scores enable row level security;
+alter table outbox enable row level security;
 
 create policy score_service_reads on users for select to score_service using (true);
 create policy user_service_owns on users for all to user_service
@@ -197,6 +199,14 @@ create policy user_service_starts on scores for insert to user_service
 create policy user_service_reads on scores for select to user_service using (true);
 create policy notification_service_reads on scores for select to notification_service using (true);
 create policy analytics_reads on scores for select to analytics using (true);
+
+-- A service publishes its own events and no others': neither sees, adds or drops the other's.
+create policy score_service_publishes on outbox for all to score_service
+    using (topic = 'score_updates') with check (topic = 'score_updates');
+create policy user_service_publishes on outbox for all to user_service
+    using (topic = 'user_actions') with check (topic = 'user_actions');
+create policy analytics_reads on outbox for select to analytics using (true);
+create policy scoreboard_operator_reads on outbox for select to scoreboard_operator using (true);
 """
 
 
