@@ -73,7 +73,11 @@ class Rules(Model):
 
 
 class RateLimit(Model):
-    """Per-IP limit at the gateway."""
+    """Per-IP limit of each gateway pod.
+
+    It counts the address the pod sees: behind an ingress, or a NodePort that crosses nodes, that
+    is the proxy's or the node's, shared by all its clients.
+    """
 
     requests_per_second: int = described(
         50, "Sustained requests per second of one client address.", ge=1, le=100_000
@@ -123,7 +127,11 @@ class Gateway(Model):
     resources: Resources = described(
         lambda: Resources(cpu="50m", memory="192Mi"), "Resources of each pod."
     )
-    rate_limit: RateLimit = described(RateLimit, "Per-IP limit.")
+    rate_limit: RateLimit = described(
+        RateLimit,
+        "Limit of each client address in each gateway pod; behind an ingress, or a NodePort that"
+        " crosses nodes, the address is the proxy's or the node's.",
+    )
     max_body_bytes: int = described(65536, "Largest request body, in bytes.", ge=1024, le=1_048_576)
     service: GatewayService = described(GatewayService, "How the gateway is reached.")
     tls: GatewayTLS = described(GatewayTLS, "Certificate the gateway shows.")
