@@ -130,8 +130,10 @@ ORDER BY d.ord
 """
 
 _LOOKUP: Final = """
-SELECT payload_hash, response, pg_logical_emit_message(true, 'replay', ''::text) AS replicated
-FROM idempotency_keys WHERE user_id = $1 AND key = $2
+SELECT k.user_id, k.key, k.payload_hash, k.response,
+  pg_logical_emit_message(true, 'replay', ''::text) AS replicated
+FROM unnest($1::uuid[], $2::text[]) AS i (user_id, key)
+JOIN idempotency_keys k ON k.user_id = i.user_id AND k.key = i.key
 """
 _CURRENT: Final = """
 SELECT s.user_id, s.current_score, s.reached_at, s.version, u.username, u.display_name
@@ -201,10 +203,12 @@ def _result(record: Any) -> Result:
     )
 
 
-async def stored_answer(connection: Any, user_id: UUID, key: str) -> tuple[bytes, bytes] | None:
-    """Return the payload hash and the answer stored under a key, or None."""
-    row = await connection.fetchrow(_LOOKUP, user_id, key)
-    return (row["payload_hash"], row["response"]) if row is not None else None
+async def stored_answers(
+    connection: Any, places: Sequence[tuple[UUID, str]]
+) -> dict[tuple[UUID, str], tuple[bytes, bytes]]:
+    """Return the payload hash and the answer stored under each user's key that has one."""
+    rows = await connection.fetch(_LOOKUP, [place[0] for place in places], [p[1] for p in places])
+    return {(row["user_id"], row["key"]): (row["payload_hash"], row["response"]) for row in rows}
 
 
 async def current(connection: Any, user_id: UUID) -> Row | None:

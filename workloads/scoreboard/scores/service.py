@@ -104,7 +104,7 @@ class ScoreService:
             try:
                 check_change(self.rules(), update.action_type, update.change)
             except Problem as problem:
-                await writer.refuse(job, problem)
+                writer.refuse(job, problem)
             else:
                 writer.submit(job)
             return await job.answer

@@ -20,7 +20,7 @@ from scoreboard.kit.problems import Problem
 from scoreboard.kit.ranking import Preview, Row
 from scoreboard.kit.shards import Shards, ShardUnavailable
 from scoreboard.scores import repository
-from scoreboard.scores.batches import halves, take
+from scoreboard.scores.batches import MAX_BATCH, halves, take
 from scoreboard.scores.models import Answer, Job, Outcome, Prepared, Result
 from scoreboard.scores.rules import Rules, next_score
 
@@ -65,6 +65,8 @@ class ShardWriter:
         self._committed = committed
         self._waiting: deque[Job] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._refused: deque[tuple[Job, Problem]] = deque()
+        self._refusing: asyncio.Task[None] | None = None
 
     def submit(self, job: Job) -> None:
         """Queue a write; its answer arrives in `job.answer`.
@@ -79,8 +81,9 @@ class ShardWriter:
 
     async def close(self) -> None:
         """Wait for what is queued, up to the deadlines of its jobs."""
-        if self._task is not None:
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in (self._task, self._refusing):  # the first may still add to the second's work
+            if task is not None:
+                await asyncio.gather(task, return_exceptions=True)
 
     async def _work(self) -> None:
         while self._waiting:
@@ -98,7 +101,7 @@ class ShardWriter:
         stale: Counter[UUID] = Counter()
         for _ in range(MAX_ROUNDS):
             rules = self._rules()
-            rows = await self._prepare(rules, batch)
+            rows = self._prepare(rules, batch)
             if not rows:
                 return
             deadline = max(row.job.deadline for row in rows) - loop.time()
@@ -148,7 +151,7 @@ class ShardWriter:
         # Idempotent: rows whose commit answer was lost come back as replays of themselves.
         return await shard.run(work, deadline=max(0.05, deadline), idempotent=True)
 
-    async def _prepare(self, rules: Rules, batch: Sequence[Job]) -> list[Prepared]:
+    def _prepare(self, rules: Rules, batch: Sequence[Job]) -> list[Prepared]:
         """Predict scores and ranks; settle what breaks a rule or is out of time."""
         now = asyncio.get_running_loop().time()
         preview = Preview(self._board.ranking)
@@ -164,34 +167,57 @@ class ShardWriter:
             try:
                 score = next_score(rules, current, job.update.change)
             except Problem as problem:
-                await self.refuse(job, problem)
+                self.refuse(job, problem)
                 continue
             previous, rank = preview.move(job.user_id, score)
             version = known.version if known is not None else 0
             rows.append(Prepared(job, version, score, score == current, rank, previous))
         return rows
 
-    async def refuse(self, job: Job, problem: Problem) -> None:
-        """Answer a write that breaks a rule, unless it is a replay of one that did not then."""
-        shard = self._shards.at(self._index)
-        if shard is not None:
+    def refuse(self, job: Job, problem: Problem) -> None:
+        """Answer a write that breaks a rule, unless it is a replay of one that did not then.
+
+        Looking that up is nothing commits wait for, and one query does for all that are refused
+        meanwhile: refusals count against no limit, so they must not cost the others anything.
+        """
+        if len(self._refused) >= MAX_WAITING:
+            _fail(job, _unavailable())
+            return
+        self._refused.append((job, problem))
+        if self._refusing is None or self._refusing.done():
+            self._refusing = asyncio.ensure_future(self._refuse_waiting())
+
+    async def _refuse_waiting(self) -> None:
+        while self._refused:
+            batch = [self._refused.popleft() for _ in range(min(len(self._refused), MAX_BATCH))]
             try:
-                stored = await shard.run(
-                    lambda c: repository.stored_answer(c, job.user_id, job.key),
-                    deadline=2.0,
-                    idempotent=True,
-                )
-            except ShardUnavailable:
-                _fail(job, _unavailable())
-                return
-            if stored is not None:
-                if stored[0] == job.payload_hash:
-                    _resolve(job, Answer(stored[1], True, None))
-                else:
-                    _fail(job, Problem("idempotency-key-reused"))
-                return
-        OUTCOMES.labels("rule-violated").inc()
-        _fail(job, problem)
+                await self._refuse(batch)
+            except (ShardUnavailable, asyncpg.PostgresError) as error:
+                log.warning("refusals not looked up", shard=self._index, error=str(error))
+                for job, _ in batch:
+                    _fail(job, _unavailable())
+            except Exception as error:
+                log.error("refusals failed", shard=self._index, exc_info=error)
+                for job, _ in batch:
+                    _fail(job, Problem("internal-error"))
+
+    async def _refuse(self, batch: Sequence[tuple[Job, Problem]]) -> None:
+        shard = self._shards.at(self._index)
+        if shard is None:
+            raise ShardUnavailable(self._index, None, False)
+        places = [(job.user_id, job.key) for job, _ in batch]
+        stored = await shard.run(
+            lambda c: repository.stored_answers(c, places), deadline=2.0, idempotent=True
+        )
+        for job, problem in batch:
+            known = stored.get((job.user_id, job.key))
+            if known is None:
+                OUTCOMES.labels("rule-violated").inc()
+                _fail(job, problem)
+            elif known[0] == job.payload_hash:
+                _resolve(job, Answer(known[1], True, None))
+            else:
+                _fail(job, Problem("idempotency-key-reused"))
 
     def _settle(
         self,

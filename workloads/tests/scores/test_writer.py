@@ -29,6 +29,9 @@ class ModelShard:
         self.used: dict[uuid.UUID, int] = {}
         self.poison: set[uuid.UUID] = set()
         self.batches: list[int] = []
+        self.lookups: list[int] = []
+        self.lookups_pass = asyncio.Event()
+        self.lookups_pass.set()
         self.clock = 0
         self.failure: Exception | None = None
 
@@ -112,10 +115,12 @@ class Bench:
         self.wakes: list[int] = []
         monkeypatch.setattr(repository, "write", lambda c, rows, **o: c.write(rows, **o))
 
-        async def stored(c: ModelShard, user: uuid.UUID, key: str) -> Any:
-            return c.answers.get((user, key))
+        async def stored(c: ModelShard, places: list[tuple[uuid.UUID, str]]) -> Any:
+            await c.lookups_pass.wait()
+            c.lookups.append(len(places))
+            return {place: c.answers[place] for place in places if place in c.answers}
 
-        monkeypatch.setattr(repository, "stored_answer", stored)
+        monkeypatch.setattr(repository, "stored_answers", stored)
         found = rules or Rules()
         self.writer = ShardWriter(
             0,
@@ -204,6 +209,22 @@ async def test_a_replay_survives_a_change_of_the_rules(monkeypatch: pytest.Monke
     with pytest.raises(Problem) as caught:
         await bench.post(1, 5)
     assert caught.value.code == "rule-violated"
+
+
+async def test_refusals_are_looked_up_together_and_no_commit_waits_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench(monkeypatch, Rules(max_score=5))
+    bench.shard.lookups_pass.clear()
+    refused = [bench.post(player, 6) for player in range(1, 40)]
+    async with asyncio.timeout(5):
+        assert json.loads((await bench.post(50, 5)).body)["rank"] == 1
+    assert not any(answer.done() for answer in refused)
+    bench.shard.lookups_pass.set()
+    for outcome in await asyncio.gather(*refused, return_exceptions=True):
+        assert isinstance(outcome, Problem)
+        assert outcome.code == "rule-violated"
+    assert bench.shard.lookups == [39]
 
 
 async def test_a_score_another_replica_wrote_is_learnt(bench: Bench) -> None:
