@@ -218,7 +218,7 @@ async def test_many_frames_may_take_longer_than_one(monkeypatch: pytest.MonkeyPa
     for _ in range(8):
         client.connection.answer("{}")
     async with asyncio.timeout(30):
-        while client.connection.pending:  # noqa: ASYNC110  a connection has no event for this
+        while client.connection.pending:
             await asyncio.sleep(0.05)
     assert client.socket.closed is None
 
