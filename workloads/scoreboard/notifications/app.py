@@ -1,6 +1,7 @@
 """Wires the notification service: the board, the hub and the WebSocket route."""
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -84,9 +85,9 @@ async def resources(settings: Settings, health: Health) -> AsyncIterator[Notific
             await part.start()
         background(
             stack,
-            hub.run(),
-            service.recheck(),
-            service.drain_on_stop(settings.drain_seconds),
-            system_events.announce_start(producer, settings),
+            hub.run,
+            service.recheck,
+            functools.partial(service.drain_on_stop, settings.drain_seconds),
+            functools.partial(system_events.announce_start, producer, settings),
         )
         yield NotificationResources(service, Authenticator(verifier, gate))

@@ -1,6 +1,7 @@
 """Wires the score service: files, pools, cache, Kafka, the board and background tasks."""
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -70,9 +71,9 @@ async def resources(settings: Settings, health: Health) -> AsyncIterator[ScoreRe
         stack.push_async_callback(service.close)
         background(
             stack,
-            service.publish_pages(),
-            service.expire_keys(),
-            system_events.announce_start(producer, settings),
+            service.publish_pages,
+            service.expire_keys,
+            functools.partial(system_events.announce_start, producer, settings),
         )
         yield ScoreResources(
             service=service,

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
+import asyncpg
 import structlog
 
 from scoreboard.kit.board import Board
@@ -235,8 +236,8 @@ class ScoreService:
             for shard in self._shards.all():
                 try:
                     await shard.run(repository.expire_keys, idempotent=True)
-                except ShardUnavailable as error:
-                    log.info("keys not expired", error=str(error))
+                except (ShardUnavailable, asyncpg.PostgresError) as error:
+                    log.info("keys not expired", shard=shard.index, error=str(error))
 
 
 def encode_history_cursor(moment: datetime, row_id: UUID) -> str:
