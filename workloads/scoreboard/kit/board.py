@@ -38,7 +38,8 @@ OUTAGE_REFRESH_SECONDS: Final = 5.0
 RETRY_SECONDS = 1.0
 
 _PAGE: Final = """
-SELECT s.user_id, s.current_score, s.reached_at, s.version, u.username, u.display_name
+SELECT s.user_id, s.current_score, s.reached_at, s.version, u.username, u.display_name,
+  u.version
 FROM scores s JOIN users u ON u.id = s.user_id
 WHERE s.user_id > $1 ORDER BY s.user_id LIMIT $2
 """
@@ -54,6 +55,7 @@ class _ScoreEvent(msgspec.Struct):
     reached_at: datetime
     username: str = ""
     display_name: str = ""
+    user_version: int = 0
 
 
 class _UserEvent(msgspec.Struct):
@@ -61,6 +63,8 @@ class _UserEvent(msgspec.Struct):
     user_id: UUID
     username: str | None = None
     display_name: str | None = None
+    version: int = 0
+    """Of the user, in profile.updated."""
 
 
 def apply_record(ranking: Ranking, record: Record) -> None:
@@ -76,6 +80,7 @@ def apply_record(ranking: Ranking, record: Record) -> None:
                     event.version,
                     event.username,
                     event.display_name,
+                    event.user_version,
                 )
             )
             return
@@ -90,7 +95,7 @@ def apply_record(ranking: Ranking, record: Record) -> None:
         )
         return
     if action.type == "profile.updated":
-        ranking.rename(action.user_id, action.username, action.display_name)
+        ranking.rename(action.user_id, action.username, action.display_name, action.version)
     elif action.type in ("user.deleted", "user.erased"):
         ranking.remove(action.user_id)
 
@@ -266,9 +271,7 @@ class Board:
                 return list(await connection.fetch(_PAGE, after, PAGE_ROWS))
 
             found = await shard.run(work, deadline=SNAPSHOT_SECONDS, idempotent=True)
-            pages.extend(
-                Row(row[0], row[1], microseconds(row[2]), row[3], row[4], row[5]) for row in found
-            )
+            pages.extend(Row(row[0], row[1], microseconds(row[2]), *row[3:]) for row in found)
             if len(found) < PAGE_ROWS:
                 break
             after = found[-1][0]

@@ -109,6 +109,8 @@ class Result(msgspec.Struct, frozen=True):
     version: int | None
     username: str
     display_name: str
+    user_version: int
+    """The version of the names."""
     remaining: int
     """Updates the player has left in this minute."""
     retry_after: float

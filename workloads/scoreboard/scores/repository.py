@@ -37,6 +37,7 @@ WITH input AS MATERIALIZED (
 moment AS MATERIALIZED (SELECT clock_timestamp() AS t),
 state AS MATERIALIZED (
   SELECT i.*, m.t, u.id AS known, u.username, u.display_name, u.status,
+    u.version AS user_version,
     s.version, s.current_score, s.reached_at,
     k.payload_hash AS seen, k.response AS answer,
     ARRAY(SELECT x FROM unnest(r.recent) x
@@ -91,10 +92,10 @@ queued AS (
   SELECT bucket, 'score_updates', user_id::text, convert_to(format(
       '{"event_id":"%s","type":"score.updated","user_id":"%s","username":%s,"display_name":%s,'
       '"score":%s,"change":%s,"action_type":"%s","version":%s,"reached_at":"%s",'
-      '"occurred_at":"%s","bucket":%s,"shard":%s}',
+      '"occurred_at":"%s","bucket":%s,"shard":%s,"user_version":%s}',
       event_id, user_id, to_json(username::text), to_json(display_name::text), score, change,
       action, made, stamp, to_char(t AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-      bucket, $17::int), 'UTF8'),
+      bucket, $17::int, user_version), 'UTF8'),
     jsonb_build_object('event-id', event_id, 'event-type', 'score.updated',
       'content-type', 'application/json', 'schema-version', '1', 'entity-version', made::text), t
   FROM accepted ORDER BY ord
@@ -115,7 +116,7 @@ SELECT CASE WHEN a.user_id IS NOT NULL THEN 'accepted'
   CASE WHEN a.user_id IS NOT NULL THEN n.response ELSE d.answer END AS response,
   CASE WHEN a.user_id IS NOT NULL THEN d.score ELSE d.current_score END AS score,
   coalesce(a.reached, d.reached_at) AS reached,
-  coalesce(a.made, d.version) AS version, d.username, d.display_name,
+  coalesce(a.made, d.version) AS version, d.username, d.display_name, d.user_version,
   greatest(0, $15 - cardinality(d.recent) - (a.user_id IS NOT NULL)::int) AS remaining,
   CASE WHEN d.outcome = 'limited' THEN greatest(0.001, extract(epoch FROM greatest(
     d.recent[cardinality(d.recent) - $15 + 1] + interval '60 seconds',
@@ -136,7 +137,7 @@ FROM unnest($1::uuid[], $2::text[]) AS i (user_id, key)
 JOIN idempotency_keys k ON k.user_id = i.user_id AND k.key = i.key
 """
 _CURRENT: Final = """
-SELECT s.user_id, s.current_score, s.reached_at, s.version, u.username, u.display_name
+SELECT s.user_id, s.current_score, s.reached_at, s.version, u.username, u.display_name, u.version
 FROM scores s JOIN users u ON u.id = s.user_id WHERE s.user_id = $1
 """
 _HISTORY: Final = """
@@ -198,6 +199,7 @@ def _result(record: Any) -> Result:
         version=record["version"],
         username=record["username"] or "",
         display_name=record["display_name"] or "",
+        user_version=record["user_version"] or 0,
         remaining=record["remaining"],
         retry_after=record["retry_after"],
     )

@@ -269,6 +269,7 @@ class ShardWriter:
             result.version,
             result.username,
             result.display_name,
+            result.user_version,
         )
         return ranking.correct(found, row.expected_version)
 

@@ -61,6 +61,24 @@ def test_user_actions() -> None:
     assert ranking.entry(USER) is None
 
 
+def test_names_of_an_older_version_are_ignored() -> None:
+    ranking = Ranking()
+    apply_record(ranking, score(1, 10))
+    update = {
+        "type": "profile.updated",
+        "user_id": str(USER),
+        "display_name": "New",
+        "version": 3,
+    }
+    apply_record(ranking, record(USER_ACTIONS, json.dumps(update).encode()))
+    late = json.loads(score(2, 20).value)
+    apply_record(ranking, record(SCORE_UPDATES, json.dumps(late | {"user_version": 2}).encode()))
+    apply_record(ranking, record(USER_ACTIONS, json.dumps(update | {"version": 2}).encode()))
+    entry = ranking.entry(USER)
+    assert entry is not None
+    assert (entry.score, entry.display_name, entry.user_version) == (20, "New", 3)
+
+
 @given(st.sampled_from([SCORE_UPDATES, USER_ACTIONS]), st.binary(max_size=60))
 def test_no_record_stops_the_board(topic: str, value: bytes) -> None:
     apply_record(Ranking(), record(topic, value))
@@ -137,7 +155,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  the board has no event to wait on
+        while not condition():
             await asyncio.sleep(0.01)
 
 
@@ -190,12 +208,12 @@ async def test_a_shard_that_is_away_keeps_no_events_from_the_index() -> None:
 async def test_lost_positions_make_it_read_every_shard_again() -> None:
     moment = datetime(2026, 1, 2, tzinfo=UTC)
     reader = FakeReader()
-    shard = FakeShard(0, (USER, 20, moment, 2, "u", "U"))
+    shard = FakeShard(0, (USER, 20, moment, 2, "u", "U", 1))
     board = made(reader, shard)
     await board.start()
     await until(lambda: board.live)
     # Meanwhile the name changed and the log was cut: only a snapshot can tell.
-    shard.row = (USER, 20, moment, 2, "u", "New")
+    shard.row = (USER, 20, moment, 2, "u", "New", 2)
     reader.read_failures = [PositionLost("cut")]
     await until(lambda: board.ranking.top(1)[0].entry.display_name == "New")
     await until(lambda: board.live)
@@ -209,7 +227,7 @@ async def test_while_kafka_is_away_the_database_is_read() -> None:
     there, away = (
         FakeShard(
             0,
-            (USER, 20, datetime(2026, 1, 2, tzinfo=UTC), 2, "u", "U"),
+            (USER, 20, datetime(2026, 1, 2, tzinfo=UTC), 2, "u", "U", 1),
         ),
         FakeShard(1),
     )

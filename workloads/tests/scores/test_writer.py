@@ -77,6 +77,7 @@ class ModelShard:
             version if known else None,
             "u",
             "U",
+            4,
             0,
             1.0,
         )
@@ -236,6 +237,14 @@ async def test_a_score_another_replica_wrote_is_learnt(bench: Bench) -> None:
     assert entry.version == 8
 
 
+async def test_names_are_learnt_with_their_version(bench: Bench) -> None:
+    bench.board.ranking.apply(Row(uuid.UUID(int=1), 50, 1, 4, "new", "New", 5))
+    bench.shard.scores[uuid.UUID(int=1)] = (50, 4, 1)
+    await asyncio.gather(bench.post(1, 5), bench.post(2, 5))
+    found = [(r.entry.username, r.entry.user_version) for r in bench.board.ranking.top(2)]
+    assert found == [("new", 5), ("u", 4)]
+
+
 async def test_a_player_who_was_erased_leaves_the_index(bench: Bench) -> None:
     bench.board.ranking.apply(Row(uuid.UUID(int=1), 50, 1, 4, "u", "U"))
     body = json.loads((await bench.post(1, 5)).body)
@@ -265,7 +274,7 @@ async def test_a_row_that_stays_stale_fails_alone(
 
     monkeypatch.setattr(bench.shard, "_decide", confused)
     bench.shard.scores[uuid.UUID(int=1)] = (40, 6, 3)
-    bench.board.ranking.apply(Row(uuid.UUID(int=1), 40, 3, 6, "u", "U"))
+    bench.board.ranking.apply(Row(uuid.UUID(int=1), 40, 3, 6, "u", "U", 4))
     stale, fine = await asyncio.gather(bench.post(1, 5), bench.post(2, 1), return_exceptions=True)
     assert isinstance(stale, Problem)
     assert stale.code == "unavailable"
