@@ -124,6 +124,7 @@ def test_a_deleted_statefulset_comes_back(demo: BoardHandle, measured: Measured)
     name, shard = "demo-db-3-zone-c", 3
     rows = data.sql(demo, shard, "select count(*) from users")
     before = cluster.need("StatefulSet", demo.namespace, name)
+    old = cluster.need("Pod", demo.namespace, f"{name}-0")
     claim = cluster.need("PersistentVolumeClaim", demo.namespace, f"data-{name}-0")
     cluster.delete("StatefulSet", demo.namespace, name)
 
@@ -136,11 +137,17 @@ def test_a_deleted_statefulset_comes_back(demo: BoardHandle, measured: Measured)
         f"deleted StatefulSet {name} back",
         eventually(back, f"StatefulSet {name} is back", limit=LIMIT).seconds,
     )
-    measured("Ready after it", demo.wait_ready(limit=180).seconds)
+
+    def member_back() -> bool:
+        [pod] = demo.pods("database", zone="zone-c", shard=str(shard))
+        assert pod["metadata"]["uid"] != old["metadata"]["uid"], "the old pod is still there"
+        streaming = data.sql(demo, shard, "select state from pg_stat_replication")
+        assert [row["state"] for row in streaming] == ["streaming"] * 2
+        return demo.is_ready()
+
+    measured("member streams again", eventually(member_back, "Ready", limit=180, every=1).seconds)
     same = cluster.need("PersistentVolumeClaim", demo.namespace, f"data-{name}-0")
     assert same["metadata"]["uid"] == claim["metadata"]["uid"]
-    streaming = data.sql(demo, shard, "select state from pg_stat_replication")
-    assert [row["state"] for row in streaming] == ["streaming"] * 2
     assert data.sql(demo, shard, "select count(*) from users") == rows
 
 
