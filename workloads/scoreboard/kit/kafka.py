@@ -232,8 +232,9 @@ class Producer:
         for task, place in sending.items():
             error = task.exception() if task.done() and not task.cancelled() else None
             if error is not None or not task.done():
-                self._rest(place, error or TimeoutError(f"no answer within {seconds:.1f} s"))
                 failed = True
+                if self._producer is producer:  # else another caller had it stopped under us
+                    self._rest(place, error or TimeoutError(f"no answer within {seconds:.1f} s"))
         if failed and self._producer is producer:
             # An idempotent producer that lost a partition's sequence never recovers; a new one
             # does. Stopping sends what other callers wait for, so nobody waits for it here.

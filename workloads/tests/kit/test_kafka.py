@@ -81,6 +81,16 @@ async def test_a_bad_partition_takes_no_other_along_and_is_left_alone(kind: str)
     assert fake.stopped
 
 
+async def test_a_producer_stopped_for_another_caller_says_nothing_about_partitions() -> None:
+    old = FakeAiokafka(hangs={0, 1, 2})
+    made = producer(old)
+    sending = asyncio.ensure_future(made.send_all(messages(), 0.2))
+    await asyncio.sleep(0)
+    made._producer = FakeAiokafka()  # type: ignore[assignment]
+    assert not any(await sending)
+    assert all(await made.send_all(messages(), 5))
+
+
 async def test_a_topic_that_is_not_there_takes_no_other_along(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
