@@ -139,8 +139,11 @@ def test_a_deleted_statefulset_comes_back(demo: BoardHandle, measured: Measured)
     )
 
     def member_back() -> bool:
-        [pod] = demo.pods("database", zone="zone-c", shard=str(shard))
-        assert pod["metadata"]["uid"] != old["metadata"]["uid"], "the old pod is still there"
+        uids = [
+            p["metadata"]["uid"] for p in demo.pods("database", zone="zone-c", shard=str(shard))
+        ]
+        assert len(uids) == 1, f"{len(uids)} pods serve"
+        assert uids != [old["metadata"]["uid"]], "the old pod is still there"
         streaming = data.sql(demo, shard, "select state from pg_stat_replication")
         assert [row["state"] for row in streaming] == ["streaming"] * 2
         return demo.is_ready()

@@ -61,12 +61,17 @@ def test_shards_have_their_members_in_the_three_zones(demo: BoardHandle) -> None
         assert {zone_of(pod, by_node) for pod in members} == set(ZONES), f"shard {shard}"
         [primary] = [pod for pod in members if pod["metadata"]["name"] == data.primary(demo, shard)]
         assert zone_of(primary, by_node) == ZONES[0], f"primary of shard {shard}"
-        streaming = data.sql(
-            demo, shard, "select application_name, state, sync_state from pg_stat_replication"
-        )
-        assert {row["state"] for row in streaming} == {"streaming"}
-        assert len(streaming) == 2, f"shard {shard}: {streaming}"
-        assert any(row["sync_state"] in ("sync", "quorum") for row in streaming), streaming
+        check = partial(_replicas_stream, demo, shard)
+        eventually(check, f"shard {shard}: both replicas stream", limit=60)
+
+
+def _replicas_stream(demo: BoardHandle, shard: int) -> bool:
+    """The primary's own view; a replica that has just reconnected is in ``startup`` for a moment."""
+    question = "select application_name, state, sync_state from pg_stat_replication"
+    streaming = data.sql(demo, shard, question)
+    assert [row["state"] for row in streaming] == ["streaming"] * 2, streaming
+    assert any(row["sync_state"] in ("sync", "quorum") for row in streaming), streaming
+    return True
 
 
 def test_brokers_have_the_rack_of_their_zone(demo: BoardHandle) -> None:
