@@ -10,7 +10,7 @@ import os
 import re
 from pathlib import Path
 
-from .shell import attempt
+from .shell import ClusterError, attempt
 
 BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 LOCAL_CAS = Path("/usr/local/share/ca-certificates")
@@ -81,17 +81,20 @@ def _normal(pem: str) -> str:
 
 
 def debian_mirrors(lists: str) -> tuple[str, str]:
-    """The Debian mirror and the security mirror that the host's apt lists name, else Debian's own.
+    """The Debian mirror and the security mirror that the host's apt lists name.
 
-    `lists` is the text of the apt source files, of either format.
+    `lists` is the text of the apt source files, of either format. A security mirror that is not
+    named is taken to stand beside the main one, as it does at Debian's.
+
+    Raises:
+        ClusterError: no Debian mirror is named.
     """
     uris = re.findall(r"^(?:URIs:|deb(?:\s+\[[^\]]*\])?)\s+(\S+)", lists, re.MULTILINE)
     main = [uri for uri in uris if re.search(r"/debian/?$", uri)]
     security = [uri for uri in uris if re.search(r"debian-security/?$", uri)]
-    return (
-        main[0] if main else "http://deb.debian.org/debian",
-        security[0] if security else "http://deb.debian.org/debian-security",
-    )
+    if not main:
+        raise ClusterError("no Debian mirror is named in /etc/apt/sources.list or sources.list.d")
+    return main[0], security[0] if security else main[0].rstrip("/") + "-security"
 
 
 def apt_lists() -> str:

@@ -13,6 +13,7 @@ import yaml
 from e2e.cluster import config, demo, diagnosis, engine, gobuild, host, install, kind
 from e2e.cluster.check import junit
 from e2e.cluster.progress import elapsed
+from e2e.cluster.shell import ClusterError
 
 
 @pytest.mark.parametrize(
@@ -43,14 +44,18 @@ def test_engine_keeps_the_machines_own_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lists", "mirror", "security"),
     [
-        ("", "http://deb.debian.org/debian", "http://deb.debian.org/debian-security"),
         ("URIs: http://m/debian\nURIs: http://m/debian-security\n", "http://m/debian", "http://m/debian-security"),
-        ("deb [arch=amd64] http://m/debian/ bookworm main\n", "http://m/debian/", "http://deb.debian.org/debian-security"),
-        ("deb https://deb.example.org/node nodistro main\n", "http://deb.debian.org/debian", "http://deb.debian.org/debian-security"),
+        ("deb [arch=amd64] http://m/debian/ bookworm main\n", "http://m/debian/", "http://m/debian-security"),
     ],
 )  # fmt: skip
 def test_mirrors_are_those_of_the_host(lists: str, mirror: str, security: str) -> None:
     assert host.debian_mirrors(lists) == (mirror, security)
+
+
+@pytest.mark.parametrize("lists", ["", "deb https://deb.example.org/node nodistro main\n"])
+def test_a_host_without_a_debian_mirror_is_told_so(lists: str) -> None:
+    with pytest.raises(ClusterError, match="no Debian mirror"):
+        host.debian_mirrors(lists)
 
 
 def test_wrapper_module_repeats_replacements_but_no_local_ones() -> None:
