@@ -79,6 +79,7 @@ def pod_spec(
     zone: str | Sequence[str],
     volumes: Iterable[Object] = (),
     service_account: str | None = None,
+    token: bool = False,
     grace_seconds: int = 30,
     init_containers: list[Object] | None = None,
     restart_policy: str | None = None,
@@ -86,12 +87,13 @@ def pod_spec(
 ) -> Object:
     """Pod spec bound to the nodes of ``zone`` (of any of them when there are several).
 
-    Without ``service_account`` the pod gets no API token. ``spread_over`` (a pod selector)
+    ``service_account`` is the pod's identity; only with ``token`` may it talk to the API server.
+    ``spread_over`` (a pod selector)
     spreads pods over the nodes of the zone where there are several.
     """
     spec: Object = {
         "containers": containers,
-        "automountServiceAccountToken": service_account is not None,
+        "automountServiceAccountToken": token,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": grace_seconds,
         "securityContext": {

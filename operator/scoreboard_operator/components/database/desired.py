@@ -228,5 +228,6 @@ def _pod(board: Board, member: Member) -> Object:
             secret_volume("credentials", f"{board.name}-db-credentials"),
         ],
         service_account=names.account(board),
+        token=True,
         grace_seconds=GRACE_SECONDS,
     )

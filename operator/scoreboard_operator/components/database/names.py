@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from scoreboard_operator.api import BOARD_LABEL, MANAGED_BY
 from scoreboard_operator.components.base import Board
 from scoreboard_operator.components.build import labels, selector
-from scoreboard_operator.components.build.labels import SHARD
 
 COMPONENT = "database"
 SOFTWARE = "postgresql"
@@ -140,9 +139,3 @@ def patroni_labels(board: Board) -> dict[str, str]:
         "app.kubernetes.io/managed-by": MANAGED_BY,
         BOARD_LABEL: board.name,
     }
-
-
-def shard_of(labelled: dict[str, str]) -> int | None:
-    """The shard an object's labels name, or None."""
-    value = labelled.get(SHARD, "")
-    return int(value) if value.isdigit() else None

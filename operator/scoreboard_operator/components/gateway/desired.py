@@ -212,11 +212,10 @@ def _deployment(board: Board, zone: str, config: Mapping[str, str]) -> Object:
             ),
             build.empty_dir("tmp", limit="16Mi"),
         ],
+        service_account=name,
         grace_seconds=SETTLE_SECONDS + DRAIN_SECONDS + 5,
         spread_over=selector,
     )
-    # Its own identity, but no token: Envoy does not talk to the API server.
-    pod["serviceAccountName"] = name
     return build.deployment(
         build.metadata(board, f"{name}-{zone}", labels),
         selector,

@@ -97,11 +97,10 @@ def _deployment(definition: Definition, board: Board, zone: str) -> Object:
         [container],
         zone=zone,
         volumes=_volumes(definition, board),
+        service_account=name,
         grace_seconds=GRACE_SECONDS,
         spread_over=selector,
     )
-    # Its own identity, but no token: no service talks to the API server.
-    pod["serviceAccountName"] = name
     return build.deployment(
         build.metadata(board, f"{name}-{zone}", labels),
         selector,
